@@ -1,0 +1,1 @@
+//! What the binaries share: exit codes, error printing.

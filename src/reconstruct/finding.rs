@@ -1,0 +1,222 @@
+//! What reconstruction finds out; each struct is one row of the SQL table of that name.
+//!
+//! Unknown is `None`, never zero.
+
+use crate::event::ProcessId;
+use crate::time::WallNanos;
+
+/// One thing found out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// An HTTP exchange ended or stayed open (table `http`).
+    Exchange(Box<Exchange>),
+    /// An event of a response stream (table `stream_events`).
+    StreamEvent(StreamEvent),
+    /// A request to a model (table `llm_calls`); follows its [`Finding::Exchange`].
+    LlmCall(Box<LlmCall>),
+}
+
+/// A header field as it stood on the wire; names keep their case, values are lossily decoded.
+pub type Header = (String, String);
+
+/// Whether a message was seen whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// Request and response were seen to their ends.
+    Complete,
+    /// Part is missing; the reason says why.
+    Partial(PartialReason),
+}
+
+/// Why an exchange is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialReason {
+    /// The recording ended first.
+    StillOpen,
+    /// The connection or its process ended first.
+    Closed,
+    /// Bytes in its midst were not captured.
+    Gap,
+    /// Its bytes break the protocol.
+    Malformed,
+    /// No response was seen.
+    NoResponse,
+    /// The recording began in its midst.
+    JoinedLate,
+    /// Its body could not be decoded.
+    Decoding,
+}
+
+impl PartialReason {
+    /// The value of the `completeness_reason` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StillOpen => "still_open",
+            Self::Closed => "closed",
+            Self::Gap => "gap",
+            Self::Malformed => "malformed",
+            Self::NoResponse => "no_response",
+            Self::JoinedLate => "joined_late",
+            Self::Decoding => "decoding",
+        }
+    }
+}
+
+/// An HTTP request and its response (RFC 9110).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// Numbered from 1 in the order in which requests began in the trace.
+    pub http_id: u64,
+    /// The connection it used.
+    pub conn_id: u64,
+    /// The process that made the request.
+    pub process: Option<ProcessId>,
+    /// First byte of the request.
+    pub start_ts: WallNanos,
+    /// Last byte of the request body.
+    pub request_end_ts: Option<WallNanos>,
+    /// First byte of the final (not 1xx) response.
+    pub first_byte_ts: Option<WallNanos>,
+    /// Last byte of the response.
+    pub end_ts: Option<WallNanos>,
+    /// Request method; absent when the request head was not captured.
+    pub method: Option<String>,
+    /// `https` for TLS.
+    pub scheme: String,
+    /// Authority from the request target or the Host field.
+    pub host: Option<String>,
+    /// Request target without scheme and authority, query included.
+    pub path: Option<String>,
+    /// `1.0` or `1.1`.
+    pub http_version: String,
+    /// Final status code.
+    pub status: Option<u16>,
+    /// Request fields in order.
+    pub request_headers: Vec<Header>,
+    /// Response fields in order; trailers follow.
+    pub response_headers: Vec<Header>,
+    /// Decoded request body; `None` when bodies were not asked for.
+    pub request_body: Option<Vec<u8>>,
+    /// Decoded response body; `None` when bodies were not asked for.
+    pub response_body: Option<Vec<u8>>,
+    /// Request body size after content decoding.
+    pub request_body_bytes: u64,
+    /// Response body size after content decoding.
+    pub response_body_bytes: u64,
+    /// Request body size before content decoding, without chunk framing.
+    pub request_wire_bytes: u64,
+    /// Response body size before content decoding, without chunk framing.
+    pub response_wire_bytes: u64,
+    /// Content codings of the response, as its Content-Encoding field says.
+    pub content_encoding: Option<String>,
+    /// Whether it was seen whole.
+    pub completeness: Completeness,
+    /// Bytes of it known to be missing.
+    pub lost_bytes: u64,
+    /// Longest time between two arrivals of response bytes after the first.
+    pub max_gap_ms: Option<f64>,
+}
+
+/// One server-sent event (WHATWG HTML, 9.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// The exchange whose response it is part of.
+    pub http_id: u64,
+    /// Position in the stream, from 0.
+    pub seq: u64,
+    /// When its last byte arrived.
+    pub ts: WallNanos,
+    /// The `event` field; `None` when there was none (then the type is `message`).
+    pub event: Option<String>,
+    /// The `data` lines joined by line feeds.
+    pub data: String,
+}
+
+/// How the token counts of a call came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageState {
+    /// The provider reported final counts.
+    Reported,
+    /// The stream ended before the final counts; those seen so far are given.
+    Partial,
+    /// The provider reported none.
+    None,
+}
+
+impl UsageState {
+    /// The value of the `usage_state` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Token counts normalised over providers: `input_tokens` is uncached input only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input billed at the full price: neither read from nor written to a cache.
+    pub input_tokens: Option<u64>,
+    /// Input read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Input written to the provider's cache.
+    pub cache_creation_tokens: Option<u64>,
+    /// All billed output, reasoning included.
+    pub output_tokens: Option<u64>,
+    /// The part of the output that was reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// The provider's own usage object, as JSON text, later fields overwriting earlier ones.
+    pub usage_json: Option<String>,
+}
+
+impl Usage {
+    /// `input_tokens + cache_read_tokens + cache_creation_tokens`; absent parts count as none,
+    /// all absent is unknown.
+    #[must_use]
+    pub fn total_input_tokens(&self) -> Option<u64> {
+        let parts = [self.input_tokens, self.cache_read_tokens, self.cache_creation_tokens];
+        parts
+            .iter()
+            .any(Option::is_some)
+            .then(|| parts.iter().flatten().fold(0_u64, |sum, part| sum.saturating_add(*part)))
+    }
+}
+
+/// One request to a model. Times, sizes, host, path and status are those of the exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlmCall {
+    /// Equal to the `http_id` of its exchange.
+    pub call_id: u64,
+    /// The exchange, without bodies.
+    pub exchange: Exchange,
+    /// The agent program as its User-Agent field names it, such as `claude-cli/2.1.197`.
+    pub agent: Option<String>,
+    /// OpenTelemetry `gen_ai.provider.name`: `anthropic`, `openai`, ...; by API shape and host.
+    pub provider: String,
+    /// `anthropic_messages` or `openai_chat`.
+    pub api: String,
+    /// Whether the response was streamed: `sse` or `http`.
+    pub transport: String,
+    /// The provider's error type, also from an error in the midst of a stream.
+    pub error_type: Option<String>,
+    /// The model asked for.
+    pub request_model: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The provider's own word.
+    pub stop_reason: Option<String>,
+    /// When the first generated content (text, thinking or tool arguments) arrived.
+    pub first_token_ts: Option<WallNanos>,
+    /// Token counts.
+    pub usage: Usage,
+    /// How the counts came to be known.
+    pub usage_state: UsageState,
+    /// The provider's id of the request, from the response head.
+    pub request_id: Option<String>,
+    /// The provider's id of the response, from its body.
+    pub response_id: Option<String>,
+}

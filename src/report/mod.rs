@@ -1,0 +1,1 @@
+//! A fixed reading of a trace.
