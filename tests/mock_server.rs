@@ -191,7 +191,7 @@ fn keep_alive_pipelining_and_chunked_uploads_keep_offsets_exact() {
     let body = r#"{"model":"claude-x"}"#;
     let chunked = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
                    5;ext=1\r\n{\"mod\r\nf\r\nel\":\"claude-x\"}\r\n0\r\nTrailer: x\r\n\r\n";
-    let plain = format!("GET /nowhere?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let plain = "GET /nowhere?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client.send(format!("{chunked}{plain}").as_bytes());
     assert_eq!(client.response().status, 200);
     assert_eq!(client.response().body, b"{}");
