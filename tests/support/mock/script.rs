@@ -193,10 +193,9 @@ impl Script {
         let delivery = Delivery {
             first_byte_delay_ms: 350,
             event_delays_ms: vec![40, 40, 40, 120],
-            gzip: true,
             ..Delivery::default()
         };
-        Self::agent(&["sh ./work.sh"], delivery)
+        Self::agent(&[DEMO_WORK], delivery)
     }
 
     /// A built-in script by name.
@@ -208,6 +207,15 @@ impl Script {
         }
     }
 }
+
+/// Two seconds of CPU and 150 MiB of memory, to be seen in a recording.
+const DEMO_WORK: &str = r#"python3 -c '
+import resource, time
+data = b"x" * (150 << 20)
+while time.process_time() < 2:
+    sum(data[:65536])
+print("used", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MiB")
+'"#;
 
 /// Names that [`Script::named`] knows.
 pub const NAMES: [&str; 2] = ["chat", "demo"];
