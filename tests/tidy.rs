@@ -53,9 +53,8 @@ struct Rule {
 /// The table of `docs/ARCHITECTURE.md`, so that the drawing and the check cannot differ.
 fn rules() -> BTreeMap<String, Rule> {
     let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
-    let quoted = |cell: &str| {
-        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<String>>()
-    };
+    let quoted =
+        |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<String>>();
     text.split("## Import rules")
         .nth(1)
         .unwrap()

@@ -1,1 +1,3 @@
 //! A live host to events.
+
+pub mod tls_library;

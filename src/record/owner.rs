@@ -88,9 +88,8 @@ fn groups(name: &OsStr, gid: u32) -> io::Result<Vec<u32>> {
         let mut count = groups.len() as libc::c_int;
         // SAFETY: `count` is the capacity of `groups`; the call writes at most that many.
         #[expect(unsafe_code, reason = "libc call")]
-        let status = unsafe {
-            libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count)
-        };
+        let status =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
         let count = usize::try_from(count).unwrap_or(0);
         if status >= 0 {
             groups.truncate(count);
