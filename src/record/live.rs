@@ -13,6 +13,8 @@ pub struct LiveProcess {
     pub matched: bool,
     /// The last name it was seen with.
     pub comm: String,
+    /// Whether `/proc` did not show it when last looked at.
+    missing: bool,
 }
 
 /// All of them, by pid.
@@ -37,10 +39,11 @@ impl Live {
             id,
             matched,
             comm: comm.clone(),
+            missing: false,
         });
         if known.id != id {
             // Its exit was lost, and the pid is somebody else's now.
-            *known = LiveProcess { id, matched, comm };
+            *known = LiveProcess { id, matched, comm, missing: false };
         } else {
             known.matched |= matched;
             if !comm.is_empty() {
@@ -49,9 +52,14 @@ impl Live {
         }
     }
 
-    /// Forgets a process that `/proc` no longer shows, whatever became of its exit event.
-    pub fn forget(&mut self, pid: u32) {
-        self.0.remove(&pid);
+    /// Notes that `/proc` does not show a process. The second time it is forgotten, whatever became
+    /// of its exit event; at first that event, and those of children it made just before, may still
+    /// be on their way.
+    pub fn missing(&mut self, pid: u32) {
+        if self.0.get_mut(&pid).is_some_and(|process| std::mem::replace(&mut process.missing, true))
+        {
+            self.0.remove(&pid);
+        }
     }
 
     /// Their pids, ascending.
@@ -98,8 +106,9 @@ mod tests {
         assert_eq!(live.get(11).map(|p| (p.matched, &p.comm[..])), Some((false, "sh")));
 
         live.observe(&event(10, 1, "agent", Body::ProcessExit(Exit::default())));
-        assert!(!live.is_empty());
-        live.forget(11);
+        live.missing(11);
+        assert!(!live.is_empty(), "its exit may still be on its way");
+        live.missing(11);
         assert!(live.is_empty());
     }
 
