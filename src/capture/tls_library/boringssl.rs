@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memmem};
 
-use super::functions::{Functions, MAX_FUNCTION_BYTES};
+use super::functions::{Extent, Functions, MAX_FUNCTION_BYTES};
 use super::image::{Image, u32_at};
 use super::x86::Instruction;
 
@@ -142,15 +142,36 @@ struct Body {
 }
 
 impl Body {
-    fn decode(image: &Image, range: &Range<u64>) -> io::Result<Self> {
-        let length = (range.end - range.start).min(MAX_FUNCTION_BYTES);
-        let code = image.at_address(range.start, length)?;
+    fn decode(image: &Image, extent: &Extent) -> io::Result<Self> {
+        let Range { start, end } = extent.range;
+        let code = image.at_address(start, (end - start).min(MAX_FUNCTION_BYTES))?;
         let (mut at, mut instructions) = (0, Vec::new());
         while let Some(instruction) = code.get(at..).and_then(Instruction::decode) {
-            instructions.push((range.start + at as u64, instruction));
+            instructions.push((start + at as u64, instruction));
             at += instruction.length;
         }
-        Ok(Self { start: range.start, instructions, errors: Vec::new() })
+        let mut body = Self { start, instructions, errors: Vec::new() };
+        if !extent.certain {
+            body.cut_at_unreachable_code();
+        }
+        Ok(body)
+    }
+
+    /// Drops what no path from the start reaches: it belongs to another function. (A jump table
+    /// would be cut as well; the functions looked for have none.)
+    fn cut_at_unreachable_code(&mut self) {
+        let targets: BTreeSet<u64> = self
+            .instructions
+            .iter()
+            .filter_map(|&(a, i)| i.jump_target(a).or_else(|| i.branch_target(a)))
+            .collect();
+        let mut falls_through = true;
+        let foreign = self.instructions.iter().position(|&(address, instruction)| {
+            let reachable = falls_through || targets.contains(&address);
+            falls_through = reachable && instruction.continues();
+            !reachable && !instruction.is_nop()
+        });
+        self.instructions.truncate(foreign.unwrap_or(self.instructions.len()));
     }
 
     /// The error call whose file name the instruction around `reference` loads.
@@ -158,6 +179,9 @@ impl Body {
         let index = self.instructions.partition_point(|&(address, _)| address <= reference);
         let index = index.checked_sub(1)?;
         let (address, instruction) = self.instructions[index];
+        if reference - address >= instruction.length as u64 {
+            return None;
+        }
         let (register, value) = instruction.constant(address)?;
         if !file_names.contains(&value) {
             return None;
@@ -247,11 +271,11 @@ fn bodies(
 ) -> io::Result<Vec<Body>> {
     let mut bodies = BTreeMap::new();
     for &reference in references {
-        let Some(range) = functions.containing(reference)? else { continue };
-        let body = match bodies.entry(range.start) {
+        let Some(extent) = functions.containing(reference)? else { continue };
+        let body = match bodies.entry(extent.range.start) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Body::decode(image, &range)?)
+                entry.insert(Body::decode(image, &extent)?)
             }
         };
         body.errors.extend(body.error_call(reference, file_names));
@@ -327,10 +351,10 @@ impl Search<'_> {
     fn consuming_caller(&self, peek: &Body, tester: &Body) -> io::Result<Result<u64, String>> {
         let mut consuming = BTreeSet::new();
         for &(site, _) in self.calls.iter().filter(|&&(_, target)| target == peek.start) {
-            let Some(range) = self.functions.containing(site)? else { continue };
-            let body = Body::decode(self.image, &range)?;
+            let Some(extent) = self.functions.containing(site)? else { continue };
+            let body = Body::decode(self.image, &extent)?;
             if body.calls(peek.start) && body.advances_span_tested_by(tester) {
-                consuming.insert(range.start);
+                consuming.insert(body.start);
             }
         }
         let mut starts = consuming.iter();

@@ -2,8 +2,8 @@
 //!
 //! Two sources, the certain one first: the unwind table (`.eh_frame_hdr`, where it covers the
 //! address) and, in code built without one but with frame pointers, the places where functions
-//! must begin. The second is a reconstruction, so it uses several witnesses at once: aligned frame
-//! set-up, the padding between functions, and the targets of direct calls.
+//! must begin: aligned frame set-up and the targets of direct calls. The second can miss a start, so
+//! its answer says that it is not certain, and the reader of the code has to notice where it ends.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,8 +19,16 @@ pub(super) const MAX_FUNCTION_BYTES: u64 = 64 << 10;
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// `push %rbp; mov %rsp,%rbp`: how a function with a frame pointer begins, whatever it does.
 const FRAME_SETUP: &[u8] = &[0x55, 0x48, 0x89, 0xe5];
-/// `int3`: what linkers for Linux put between functions where no `nop` is asked for.
-const PADDING: u8 = 0xcc;
+
+/// Where a function lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Its addresses.
+    pub(super) range: Range<u64>,
+    /// Whether the unwind table says so; otherwise only the start is likely, and what follows may
+    /// run on into a function whose start does not show.
+    pub(super) certain: bool,
+}
 
 /// Function extents of one image.
 pub(super) struct Functions<'a> {
@@ -37,23 +45,24 @@ impl<'a> Functions<'a> {
         Ok(Self { image, unwind: UnwindIndex::read(image)?, called })
     }
 
-    /// The address range of the function that holds `address`; `None` where it is not known.
-    pub(super) fn containing(&self, address: u64) -> io::Result<Option<Range<u64>>> {
+    /// The function that holds `address`; `None` where it is not known.
+    pub(super) fn containing(&self, address: u64) -> io::Result<Option<Extent>> {
         if let Some(unwind) = &self.unwind
             && let Some(range) = unwind.containing(self.image, address)?
         {
-            return Ok(Some(range));
+            return Ok(Some(Extent { range, certain: true }));
         }
-        self.between_starts(address)
+        let range = self.between_starts(address)?;
+        Ok(range.map(|range| Extent { range, certain: false }))
     }
 
     fn between_starts(&self, address: u64) -> io::Result<Option<Range<u64>>> {
-        let from = address.saturating_sub(MAX_FUNCTION_BYTES) & !(ALIGNMENT - 1);
-        let code = self.image.at_address(from, 2 * MAX_FUNCTION_BYTES)?;
+        let (from, code) = self.image.code_around(address, MAX_FUNCTION_BYTES, ALIGNMENT)?;
         let end = from.saturating_add(code.len() as u64);
-        let starts = (from..end).step_by(ALIGNMENT as usize).filter(|&start| {
+        let aligned = from.checked_next_multiple_of(ALIGNMENT).unwrap_or(end);
+        let starts = (aligned..end).step_by(ALIGNMENT as usize).filter(|&start| {
             // Fits: `start - from` is less than the length of `code`.
-            self.may_start(start, &code, (start - from) as usize)
+            sets_up_frame(&code[(start - from) as usize..]) || self.called.contains(&start)
         });
         let (mut first, mut next) = (None, end);
         for start in starts {
@@ -63,17 +72,7 @@ impl<'a> Functions<'a> {
             }
             first = Some(start);
         }
-        let Some(first) = first else { return Ok(None) };
-        let body = &code[(first - from) as usize..];
-        // Padding alone shows where a function may begin, not that one does.
-        let begins = sets_up_frame(body) || self.called.contains(&first);
-        Ok(begins.then_some(first..next))
-    }
-
-    fn may_start(&self, address: u64, code: &[u8], at: usize) -> bool {
-        sets_up_frame(&code[at..])
-            || (at > 0 && code[at - 1] == PADDING && code[at] != PADDING)
-            || self.called.contains(&address)
+        Ok(first.map(|first| first..next))
     }
 }
 

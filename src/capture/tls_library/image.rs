@@ -17,6 +17,8 @@ use object::elf;
 const WINDOW_BYTES: usize = 1 << 20;
 /// Most bytes of loadable segments that are scanned; the largest agent known has 110 MB of them.
 const MAX_SCANNED_BYTES: u64 = 2 << 30;
+/// Most bytes searched of a file whose headers are not understood.
+const MAX_FOREIGN_BYTES: u64 = 64 << 20;
 /// Largest symbol or string table that is read; Chromium with all its symbols stays below.
 const MAX_TABLE_BYTES: u64 = 512 << 20;
 /// Most symbol tables looked at; a linker writes two.
@@ -106,6 +108,10 @@ impl Image {
         }
         if header[4] != elf::ELFCLASS64 || header[5] != elf::ELFDATA2LSB {
             image.kind = Kind::Foreign;
+            // Its tables are not read, but its text can be searched.
+            let bytes = file_bytes.min(MAX_FOREIGN_BYTES);
+            let (address, file_offset, executable, writable) = (0, 0, false, false);
+            image.segments.push(Segment { address, file_offset, bytes, executable, writable });
             return Ok(image);
         }
         image.kind = Kind::Elf64 { machine: u16_at(&header, 18) };
@@ -209,6 +215,21 @@ impl Image {
         let inside = address - segment.address;
         let bytes = bytes.min(segment.bytes - inside);
         Ok(self.at_file_offset(segment.file_offset + inside, bytes)?.unwrap_or_default())
+    }
+
+    /// The bytes around `address` in its executable segment, at most `reach` (rounded up to
+    /// `alignment`, a power of two) in front of it and as many behind, with the address of the
+    /// first one, which is aligned unless the segment is not.
+    pub(super) fn code_around(
+        &self,
+        address: u64,
+        reach: u64,
+        alignment: u64,
+    ) -> io::Result<(u64, Vec<u8>)> {
+        let holding = |s: &&Segment| s.executable && s.contains(address);
+        let first = self.segments.iter().find(holding).map_or(address, |s| s.address);
+        let from = first.max(address.saturating_sub(reach) & !(alignment - 1));
+        Ok((from, self.at_address(from, (address - from).saturating_add(reach))?))
     }
 
     /// Shows every unwritable loaded segment (only executable ones if `code_only`) to `look`, in

@@ -164,6 +164,20 @@ impl Instruction {
             || self.branch_target(address).is_some()
     }
 
+    /// Whether the next instruction may follow it: not behind returns, unconditional jumps and traps.
+    pub(super) fn continues(&self) -> bool {
+        match (self.map, self.opcode) {
+            (0, 0xc2 | 0xc3 | 0xcc | 0xe9 | 0xeb | 0xf4) | (1, 0x0b) => false,
+            (0, 0xff) => !matches!(self.digit, 4 | 5),
+            _ => true,
+        }
+    }
+
+    /// Whether it only fills space.
+    pub(super) fn is_nop(&self) -> bool {
+        matches!((self.map, self.opcode), (0, 0x90 | 0xcc) | (1, 0x1f))
+    }
+
     /// The register this instruction at `address` sets to a value known from its bytes alone:
     /// `mov r, imm`, `lea r, [rip+d]`, `xor r, r`.
     pub(super) fn constant(&self, address: u64) -> Option<(u8, u64)> {
