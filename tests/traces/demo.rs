@@ -31,10 +31,10 @@ pub fn events() -> Vec<Event> {
     let api = r.connect(agent, "boringssl");
     title(&mut r, api);
     think_and_call_a_tool(&mut r, api);
-    run_the_tests(&mut r, agent);
-    let server = start_a_server(&mut r, agent);
+    run_the_tests(&mut r);
+    let server = start_a_server(&mut r);
     be_limited_and_retry(&mut r, api);
-    show_the_diff(&mut r, agent);
+    show_the_diff(&mut r);
     be_cut(&mut r, api);
     let second = r.connect(agent, "boringssl");
     lose_bytes(&mut r, second);
@@ -99,7 +99,7 @@ fn stream(r: &mut Recording, on: Connection, events: &[Vec<u8>], (first_ms, ever
 }
 
 /// A shell with a compiler that burns CPU and memory and a script that asks another model.
-fn run_the_tests(r: &mut Recording, agent: Process) {
+fn run_the_tests(r: &mut Recording) {
     let shell = r.start(5_410, 4100, 4110, "/bin/sh", &["sh", "-c", "make check"]);
     r.probe(5_415, shell, "/bin/sh", ProbeState::Absent);
     let argv = ["cc1", "-O2", "-quiet", "src/parser.c", "-o", "/tmp/parser.s"];
@@ -116,7 +116,6 @@ fn run_the_tests(r: &mut Recording, agent: Process) {
     r.exit(9_320, script, Ok(0));
     r.exit(11_720, compiler, Ok(0));
     r.exit(12_100, shell, Ok(2));
-    let _ = agent;
 }
 
 /// An OpenAI Chat Completions call by the script.
@@ -161,14 +160,13 @@ fn summarise(r: &mut Recording, script: Process) {
 }
 
 /// A background child that works while the model is asked.
-fn start_a_server(r: &mut Recording, agent: Process) -> Process {
+fn start_a_server(r: &mut Recording) -> Process {
     let argv = ["node", "server.js", "--watch", "--title", "\u{1b}[31mred\u{1b}[0m\ttab"];
     let server = r.start(12_150, 4100, 4120, "/usr/bin/node", &argv);
     r.load(server, (12_150, 14_000), 110, 96);
     r.load(server, (14_000, 30_000), 36, 131);
     r.load(server, (30_000, 34_200), 1, 120);
     r.probe(12_200, server, "/usr/bin/node", ProbeState::Failed);
-    let _ = agent;
     server
 }
 
@@ -191,7 +189,12 @@ fn be_limited_and_retry(r: &mut Recording, api: Connection) {
         output_tokens: 642,
         thinking_tokens: None,
         thinking: &[],
-        text: &["The parser drops ", "the last line. ", "I change the loop ", "and look at the diff."],
+        text: &[
+            "The parser drops ",
+            "the last line. ",
+            "I change the loop ",
+            "and look at the diff.",
+        ],
         tool: &["{\"command\":", "\"git diff --stat\"}"],
         stop_reason: "tool_use",
     };
@@ -200,14 +203,13 @@ fn be_limited_and_retry(r: &mut Recording, api: Connection) {
 }
 
 /// A child too short for any sample.
-fn show_the_diff(r: &mut Recording, agent: Process) {
+fn show_the_diff(r: &mut Recording) {
     let argv = ["sh", "-c", "git diff --stat"];
     let shell = r.start(19_200, 4100, 4130, "/bin/sh", &argv);
     let git = r.start(19_210, 4130, 4131, "/usr/bin/git", &["git", "diff", "--stat"]);
     r.load(git, (19_210, 19_300), 70, 12);
     r.exit(19_305, git, Ok(0));
     r.exit(19_310, shell, Ok(0));
-    let _ = agent;
 }
 
 /// The server goes away in the midst of an answer, after a stall.

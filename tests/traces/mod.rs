@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use agentsight::event::{Event, ProbeState};
 use builder::Recording;
+pub use builder::at;
 
 /// A trace that is stored.
 pub struct Stored {

@@ -97,7 +97,12 @@ impl Answer {
             },
         }))];
         let blocks = [
-            (json!({"type": "thinking", "thinking": ""}), "thinking_delta", "thinking", self.thinking),
+            (
+                json!({"type": "thinking", "thinking": ""}),
+                "thinking_delta",
+                "thinking",
+                self.thinking,
+            ),
             (json!({"type": "text", "text": ""}), "text_delta", "text", self.text),
             (
                 json!({"type": "tool_use", "id": "toolu_demo", "name": "Bash", "input": {}}),
