@@ -159,6 +159,11 @@ pub(crate) fn int(value: impl TryInto<i64>) -> Option<i64> {
     Some(value.try_into().unwrap_or(i64::MAX))
 }
 
+/// A connection as the trace file holds it: all 64 bits count, so it may be negative.
+pub(crate) fn conn_id(conn_id: u64) -> Option<i64> {
+    Some(conn_id.cast_signed())
+}
+
 /// A text that is always there.
 pub(crate) fn text(value: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(value))
