@@ -99,15 +99,18 @@ pub fn all() -> Vec<Query> {
 /// When there is none.
 pub fn find(name: &str) -> Result<Query, Error> {
     let names = FILES.iter().map(|(name, _)| *name);
-    all().into_iter().find(|query| query.name == name).ok_or_else(|| Error::UnknownQuery {
-        name: name.to_owned(),
-        nearest: nearest(name, names),
-    })
+    all()
+        .into_iter()
+        .find(|query| query.name == name)
+        .ok_or_else(|| Error::UnknownQuery { name: name.to_owned(), nearest: nearest(name, names) })
 }
 
 impl Query {
     /// The values of all parameters, from those given as text and the defaults.
-    pub(super) fn bind(&self, given: &[(String, String)]) -> Result<Vec<(String, ScalarValue)>, Error> {
+    pub(super) fn bind(
+        &self,
+        given: &[(String, String)],
+    ) -> Result<Vec<(String, ScalarValue)>, Error> {
         let known = || self.parameters.iter().map(|parameter| parameter.name.clone());
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, value) in given {
@@ -227,8 +230,9 @@ fn parse(name: &'static str, text: &'static str) -> Result<Query, String> {
             Section::Question => question.push(entry),
             Section::Parameters => query.parameters.push(parameter(&entry)?),
             Section::Columns => {
-                let (name, description) =
-                    entry.split_once(": ").ok_or(format!("expected 'name: text', found '{entry}'"))?;
+                let (name, description) = entry
+                    .split_once(": ")
+                    .ok_or(format!("expected 'name: text', found '{entry}'"))?;
                 query.columns.push((name.to_owned(), description.to_owned()));
             }
             Section::Absence => query.absence.push(entry),
@@ -257,7 +261,9 @@ fn entries(text: &str) -> Result<Vec<(Section, String)>, String> {
             entry => {
                 match (section, line.strip_prefix("   "), entries.last_mut()) {
                     (Section::Question, _, _) => entries.push((section, entry.into())),
-                    (_, Some(deeper), Some((of, last))) if deeper.starts_with(' ') && *of == section => {
+                    (_, Some(deeper), Some((of, last)))
+                        if deeper.starts_with(' ') && *of == section =>
+                    {
                         last.push(' ');
                         last.push_str(entry);
                     }

@@ -89,6 +89,9 @@ pub enum Error {
     /// The trace could not be written to the end.
     #[error("cannot write the trace")]
     Flush(#[source] std::io::Error),
+    /// The system gave no memory for payload.
+    #[error("cannot keep payload in memory")]
+    Memory(#[source] std::io::Error),
 }
 
 impl Error {
@@ -116,6 +119,7 @@ impl Error {
                 Some("another program may have rewritten the file; use the recorder's original")
             }
             Self::Damaged { .. } => Some("copy the file again, or check the disk it is on"),
+            Self::Memory(_) => Some("free some memory, or raise the recorder's memory limit"),
             Self::Write(_) | Self::Flush(_) => {
                 Some("check the free space of the output's file system")
             }

@@ -37,10 +37,10 @@ pub struct Limits {
 
 impl Default for Limits {
     /// Row groups must be few and large, because payload is stored once per group only; the
-    /// recorder's memory is the other bound. Closing a group needs its accounted bytes about
-    /// twice, see `docs/FORMAT.md`, "Row groups".
+    /// recorder's memory is the other bound: this much keeps the writer under 40 MiB resident
+    /// whatever it is given (`docs/FORMAT.md`, "Row groups").
     fn default() -> Self {
-        Self { group_bytes: 12 * 1024 * 1024, group_age_ns: 10 * 60 * 1_000_000_000 }
+        Self { group_bytes: 8 * 1024 * 1024, group_age_ns: 10 * 60 * 1_000_000_000 }
     }
 }
 
@@ -135,7 +135,9 @@ impl<W: Write + Send> Writer<W> {
             _ => Vec::new(),
         };
         self.payload_bytes += data.len() as u64;
-        let chunks = cut(&data).map(|chunk| self.open.chunks.intern(chunk)).collect();
+        let store = &mut self.open.chunks;
+        let chunks = cut(&data).map(|chunk| store.intern(chunk)).collect::<Result<_, _>>();
+        let chunks = chunks.map_err(Error::Memory)?;
         let row = Row { seq: self.next_seq, event, chunks };
         self.next_seq += 1;
         let newest = row.event.ts;
