@@ -110,9 +110,10 @@ impl Error {
                 None => tables_hint(),
             }),
             Self::UnknownColumn { nearest, known, .. } => columns_hint(nearest.as_deref(), known),
-            Self::NotReadOnly(_) => {
-                Some("use SELECT, WITH, VALUES, EXPLAIN, DESCRIBE or SHOW; -o FILE writes a result".into())
-            }
+            Self::NotReadOnly(_) => Some(
+                "use SELECT, WITH, VALUES, EXPLAIN, DESCRIBE or SHOW; -o FILE writes a result"
+                    .into(),
+            ),
             Self::StatementCount(_) => Some("run the statements one by one".into()),
             Self::UnknownQuery { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? --list shows all"),
@@ -141,9 +142,7 @@ fn columns_hint(nearest: Option<&str>, known: &[String]) -> Option<String> {
         .then(|| format!("the columns are {}", known.join(", ")));
     match (nearest.map(|nearest| format!("did you mean '{nearest}'?")), list) {
         (Some(nearest), Some(list)) => Some(format!("{nearest} {list}")),
-        (Some(nearest), None) => {
-            Some(format!("{nearest} the table docs describes every column"))
-        }
+        (Some(nearest), None) => Some(format!("{nearest} the table docs describes every column")),
         (None, Some(list)) => Some(list),
         (None, None) => Some("the table docs describes every column".into()),
     }

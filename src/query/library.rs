@@ -17,7 +17,27 @@ macro_rules! embedded {
 }
 
 /// Name and text of every query, sorted by name; a test compares with the directory.
-const FILES: &[(&str, &str)] = embedded!["events_by_kind", "llm_calls_list"];
+const FILES: &[(&str, &str)] = embedded![
+    "events_by_kind",
+    "http_failed",
+    "http_hosts",
+    "llm_calls_agents",
+    "llm_calls_cache_hits",
+    "llm_calls_failed",
+    "llm_calls_list",
+    "llm_calls_most_tokens",
+    "llm_calls_slowest",
+    "llm_calls_tokens_by_model",
+    "losses_by_cause",
+    "losses_gaps",
+    "probes_by_state",
+    "processes_by_cpu",
+    "processes_by_peak_rss",
+    "processes_commands",
+    "samples_during_calls",
+    "trace_info_list",
+    "trace_summary",
+];
 
 /// A named query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +99,18 @@ pub fn all() -> Vec<Query> {
 /// When there is none.
 pub fn find(name: &str) -> Result<Query, Error> {
     let names = FILES.iter().map(|(name, _)| *name);
-    all().into_iter().find(|query| query.name == name).ok_or_else(|| Error::UnknownQuery {
-        name: name.to_owned(),
-        nearest: nearest(name, names),
-    })
+    all()
+        .into_iter()
+        .find(|query| query.name == name)
+        .ok_or_else(|| Error::UnknownQuery { name: name.to_owned(), nearest: nearest(name, names) })
 }
 
 impl Query {
     /// The values of all parameters, from those given as text and the defaults.
-    pub(super) fn bind(&self, given: &[(String, String)]) -> Result<Vec<(String, ScalarValue)>, Error> {
+    pub(super) fn bind(
+        &self,
+        given: &[(String, String)],
+    ) -> Result<Vec<(String, ScalarValue)>, Error> {
         let known = || self.parameters.iter().map(|parameter| parameter.name.clone());
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, value) in given {
@@ -207,8 +230,9 @@ fn parse(name: &'static str, text: &'static str) -> Result<Query, String> {
             Section::Question => question.push(entry),
             Section::Parameters => query.parameters.push(parameter(&entry)?),
             Section::Columns => {
-                let (name, description) =
-                    entry.split_once(": ").ok_or(format!("expected 'name: text', found '{entry}'"))?;
+                let (name, description) = entry
+                    .split_once(": ")
+                    .ok_or(format!("expected 'name: text', found '{entry}'"))?;
                 query.columns.push((name.to_owned(), description.to_owned()));
             }
             Section::Absence => query.absence.push(entry),
@@ -237,7 +261,9 @@ fn entries(text: &str) -> Result<Vec<(Section, String)>, String> {
             entry => {
                 match (section, line.strip_prefix("   "), entries.last_mut()) {
                     (Section::Question, _, _) => entries.push((section, entry.into())),
-                    (_, Some(deeper), Some((of, last))) if deeper.starts_with(' ') && *of == section => {
+                    (_, Some(deeper), Some((of, last)))
+                        if deeper.starts_with(' ') && *of == section =>
+                    {
                         last.push(' ');
                         last.push_str(entry);
                     }

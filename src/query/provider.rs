@@ -92,7 +92,8 @@ impl TableProvider for Provider {
         let (source, table) = (Arc::clone(&self.source), self.table);
         let scan = Scan { source, table, projection, schema: Arc::clone(&schema) };
         // The scan projects by itself, so the plan node has nothing left to project.
-        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, [], false, limit)?;
+        let plan =
+            StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, [], false, limit)?;
         Ok(Arc::new(plan))
     }
 }

@@ -109,7 +109,12 @@ impl Source {
     }
 
     /// Makes the columns `projection` of the rows of a table, batch by batch.
-    pub(super) fn produce(&self, table: Derived, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+    pub(super) fn produce(
+        &self,
+        table: Derived,
+        projection: &[usize],
+        sink: Sink<'_>,
+    ) -> Result<()> {
         match table {
             Derived::TlsChunks => self.tls_chunks(projection, sink),
             Derived::Http => self.http(projection, sink),

@@ -1,10 +1,10 @@
 //! From SQL text to a plan that is known to only read, with errors that name the nearest thing
 //! that exists.
 
+use datafusion::common::TableReference;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::TableReference;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
@@ -44,9 +44,7 @@ fn check_reads(statement: &Statement) -> Result<(), Error> {
             | Sql::ShowFunctions { .. }
             | Sql::ShowVariable { .. }
             | Sql::ShowVariables { .. } => Ok(()),
-            Sql::Explain { statement, .. } => {
-                check_reads(&Statement::Statement(statement.clone()))
-            }
+            Sql::Explain { statement, .. } => check_reads(&Statement::Statement(statement.clone())),
             _ => Err(Error::NotReadOnly(first_words(statement))),
         },
         _ => Err(Error::NotReadOnly(first_words(statement))),

@@ -21,7 +21,7 @@ pub const KINDS: &[&str] =
 const MAX_ANCESTORS: usize = 1024;
 
 /// Rows made from process events, samples, losses and probes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Activity {
     /// By start time and pid.
     pub processes: Vec<ProcessRow>,
@@ -189,7 +189,8 @@ impl Activity {
         for process in (0..self.processes.len()).filter(|at| self.is_in_tree(*at, root)) {
             let points = &self.rss[process];
             let before = points.partition_point(|(ts, _)| *ts < from);
-            if let Some((_, bytes)) = points[..before].last().filter(|_| self.lives_at(process, from))
+            if let Some((_, bytes)) =
+                points[..before].last().filter(|_| self.lives_at(process, from))
             {
                 rss.insert(process, *bytes);
             }

@@ -65,10 +65,15 @@ impl<R> Column<R> {
         Self { name, unit: "", description, null, cell }
     }
 
-    /// Gives the column its unit.
-    pub(crate) const fn unit(mut self, unit: &'static str) -> Self {
-        self.unit = unit;
-        self
+    /// Declares a column of numbers in a unit.
+    pub(crate) const fn measured(
+        name: &'static str,
+        unit: &'static str,
+        cell: Cell<R>,
+        description: &'static str,
+        null: &'static str,
+    ) -> Self {
+        Self { name, unit, description, null, cell }
     }
 
     /// The Arrow type.
@@ -190,7 +195,7 @@ mod tests {
         name: "t",
         description: "",
         columns: &[
-            Column::new("number", Cell::Int(|row| row.0), "", "unknown").unit("bytes"),
+            Column::measured("number", "bytes", Cell::Int(|row| row.0), "", "unknown"),
             Column::new("words", Cell::TextList(|row| Some(&row.1)), "", NEVER),
         ],
     };

@@ -38,7 +38,12 @@ pub const HTTP: Table<Exchange> = Table {
             "When that process was created; with pid it names the process.",
             NO_PROCESS,
         ),
-        Column::new("start_ts", Cell::Ts(|x| Some(x.start_ts)), "First byte of the request.", NEVER),
+        Column::new(
+            "start_ts",
+            Cell::Ts(|x| Some(x.start_ts)),
+            "First byte of the request.",
+            NEVER,
+        ),
         Column::new(
             "request_end_ts",
             Cell::Ts(|x| x.request_end_ts),
@@ -52,13 +57,13 @@ pub const HTTP: Table<Exchange> = Table {
             NO_RESPONSE,
         ),
         Column::new("end_ts", Cell::Ts(|x| x.end_ts), "Last byte of the response.", NO_END),
-        Column::new(
+        Column::measured(
             "duration_ms",
+            "ms",
             Cell::Float(duration_ms),
             "First byte of the request to last byte of the response.",
             NO_END,
-        )
-        .unit("ms"),
+        ),
         Column::new("method", Cell::Text(|x| opt_text(&x.method)), "Request method.", NO_HEAD),
         Column::new("scheme", Cell::Text(|x| text(&x.scheme)), "https for TLS.", NEVER),
         Column::new(
@@ -106,47 +111,47 @@ pub const HTTP: Table<Exchange> = Table {
             "Response body, content coding undone; body_text(response_body) reads it as text.",
             NOT_KEPT,
         ),
-        Column::new(
+        Column::measured(
             "request_body_bytes",
+            "bytes",
             Cell::Int(|x| int(x.request_body_bytes)),
             "Size of the request body after content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "response_body_bytes",
+            "bytes",
             Cell::Int(|x| int(x.response_body_bytes)),
             "Size of the response body after content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "request_wire_bytes",
+            "bytes",
             Cell::Int(|x| int(x.request_wire_bytes)),
             "Size of the request body before content decoding, without chunk framing.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "response_wire_bytes",
+            "bytes",
             Cell::Int(|x| int(x.response_wire_bytes)),
             "Size of the response body before content decoding, without chunk framing.",
             NEVER,
-        )
-        .unit("bytes"),
+        ),
         Column::new(
             "content_encoding",
             Cell::Text(|x| opt_text(&x.content_encoding)),
             "Content codings of the response, as its Content-Encoding field says.",
             "the response has no such field",
         ),
-        Column::new(
+        Column::measured(
             "max_gap_ms",
+            "ms",
             Cell::Float(|x| x.max_gap_ms),
             "Longest time between two arrivals of response bytes after the first.",
             "the response arrived at once or not at all",
-        )
-        .unit("ms"),
+        ),
         Column::new(
             "complete",
             Cell::Bool(|x| Some(x.completeness == Completeness::Complete)),
@@ -160,13 +165,13 @@ pub const HTTP: Table<Exchange> = Table {
              decoding.",
             "it is complete",
         ),
-        Column::new(
+        Column::measured(
             "lost_bytes",
+            "bytes",
             Cell::Int(|x| int(x.lost_bytes)),
             "Bytes of it known to be missing.",
             NEVER,
-        )
-        .unit("bytes"),
+        ),
     ],
 };
 
@@ -245,10 +250,7 @@ mod tests {
     #[test]
     fn header_names_are_folded_and_repeated_fields_joined() {
         let headers = fields(&[("X-A", "1"), ("Set-Cookie", "a=1, b"), ("x-a", "2\"")]);
-        assert_eq!(
-            headers_json(&headers).unwrap(),
-            r#"{"x-a":"1, 2\"","set-cookie":"a=1, b"}"#
-        );
+        assert_eq!(headers_json(&headers).unwrap(), r#"{"x-a":"1, 2\"","set-cookie":"a=1, b"}"#);
         let cookies = fields(&[("Set-Cookie", "a=1"), ("set-cookie", "b=2")]);
         assert_eq!(headers_json(&cookies).unwrap(), r#"{"set-cookie":"a=1\nb=2"}"#);
     }

@@ -163,70 +163,70 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "Last byte of the response.",
             NO_END,
         ),
-        Column::new(
+        Column::measured(
             "duration_ms",
+            "ms",
             Cell::Float(|x| duration_ms(&x.call.exchange)),
             "start_ts to end_ts.",
             NO_END,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "ttft_ms",
+            "ms",
             Cell::Float(ttft_ms),
             "Time to first token: request_end_ts to first_token_ts; from start_ts where the end of \
              the request was not seen.",
             NO_CONTENT,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "max_gap_ms",
+            "ms",
             Cell::Float(|x| x.call.exchange.max_gap_ms),
             "Longest time between two arrivals of response bytes after the first.",
             "the response arrived at once or not at all",
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "input_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.input_tokens.and_then(int)),
             "Input billed at the full price: neither read from nor written to a cache.",
             NOT_REPORTED,
-        )
-        .unit("tokens"),
-        Column::new(
+        ),
+        Column::measured(
             "cache_read_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.cache_read_tokens.and_then(int)),
             "Input read from the provider's cache.",
             NOT_REPORTED,
-        )
-        .unit("tokens"),
-        Column::new(
+        ),
+        Column::measured(
             "cache_creation_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.cache_creation_tokens.and_then(int)),
             "Input written to the provider's cache.",
             NOT_REPORTED,
-        )
-        .unit("tokens"),
-        Column::new(
+        ),
+        Column::measured(
             "total_input_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.total_input_tokens().and_then(int)),
             "input_tokens + cache_read_tokens + cache_creation_tokens, unknown parts as none.",
             "all three are unknown",
-        )
-        .unit("tokens"),
-        Column::new(
+        ),
+        Column::measured(
             "output_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.output_tokens.and_then(int)),
             "All billed output, reasoning included.",
             NOT_REPORTED,
-        )
-        .unit("tokens"),
-        Column::new(
+        ),
+        Column::measured(
             "reasoning_tokens",
+            "tokens",
             Cell::Int(|x| x.call.usage.reasoning_tokens.and_then(int)),
             "The part of output_tokens that was reasoning.",
             NOT_REPORTED,
-        )
-        .unit("tokens"),
+        ),
         Column::new(
             "usage_state",
             Cell::Text(|x| text(x.call.usage_state.as_str())),
@@ -240,50 +240,50 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "The provider's own usage object, as JSON; later fields overwrite earlier ones.",
             "the provider sent none",
         ),
-        Column::new(
+        Column::measured(
             "request_body_bytes",
+            "bytes",
             Cell::Int(|x| int(x.call.exchange.request_body_bytes)),
             "Size of the request body after content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "response_body_bytes",
+            "bytes",
             Cell::Int(|x| int(x.call.exchange.response_body_bytes)),
             "Size of the response body after content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "request_wire_bytes",
+            "bytes",
             Cell::Int(|x| int(x.call.exchange.request_wire_bytes)),
             "Size of the request body before content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "response_wire_bytes",
+            "bytes",
             Cell::Int(|x| int(x.call.exchange.response_wire_bytes)),
             "Size of the response body before content decoding.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "avg_cpu_percent",
+            "percent",
             Cell::Float(|x| x.avg_cpu_percent),
             "CPU that the process and its descendants used from start_ts to end_ts, 100 = one \
              core; interpolated between samples and process ends.",
             "the end of the call was not seen, or nothing was sampled around it",
-        )
-        .unit("percent"),
-        Column::new(
+        ),
+        Column::measured(
             "peak_rss_bytes",
+            "bytes",
             Cell::Int(|x| x.peak_rss_bytes.and_then(int)),
             "Highest sum of the last sampled resident memory of the process and its descendants, \
              at start_ts and at every sample until end_ts; pages they share count in each.",
             "nothing was sampled before or during the call",
-        )
-        .unit("bytes"),
+        ),
         Column::new(
             "request_id",
             Cell::Text(|x| opt_text(&x.call.request_id)),
@@ -308,13 +308,13 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "Why it is not complete; words as in table http.",
             "it is complete",
         ),
-        Column::new(
+        Column::measured(
             "lost_bytes",
+            "bytes",
             Cell::Int(|x| int(x.call.exchange.lost_bytes)),
             "Bytes of it known to be missing.",
             NEVER,
-        )
-        .unit("bytes"),
+        ),
     ],
 };
 

@@ -97,7 +97,9 @@ impl Gaps {
 /// Brings rows of both sources into the order of the table.
 pub fn sort_losses(rows: &mut [LossRow]) {
     rows.sort_by(|a, b| {
-        let key = |row: &LossRow| (row.last_ts, row.first_ts, row.conn_id, row.direction, row.stream_offset);
+        let key = |row: &LossRow| {
+            (row.last_ts, row.first_ts, row.conn_id, row.direction, row.stream_offset)
+        };
         key(a)
             .cmp(&key(b))
             .then_with(|| a.event_class.cmp(&b.event_class))
@@ -138,8 +140,13 @@ pub const LOSSES: Table<LossRow> = Table {
             "How many events.",
             "a gap does not tell",
         ),
-        Column::new("lost_bytes", Cell::Int(|x| int(x.lost_bytes)), "How many payload bytes.", NEVER)
-            .unit("bytes"),
+        Column::measured(
+            "lost_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.lost_bytes)),
+            "How many payload bytes.",
+            NEVER,
+        ),
         Column::new(
             "pid",
             Cell::Int(|x| x.process.and_then(|process| int(process.pid))),
@@ -158,13 +165,13 @@ pub const LOSSES: Table<LossRow> = Table {
             "Direction of the stream with the gap.",
             "it is not a gap",
         ),
-        Column::new(
+        Column::measured(
             "stream_offset",
+            "bytes",
             Cell::Int(|x| x.stream_offset.and_then(int)),
             "Position of the first missing byte in that stream.",
             "it is not a gap",
-        )
-        .unit("bytes"),
+        ),
     ],
 };
 

@@ -1,7 +1,7 @@
 //! Table `processes`: what the process events and samples say of each process together.
 
 use super::column::{Cell, Column, NEVER, Table, int, ms, opt_text};
-use crate::event::{Event, Body, Exit, Image, ProcessId, Sample};
+use crate::event::{Body, Event, Exit, Image, ProcessId, Sample};
 use crate::time::WallNanos;
 
 /// All that is known of one process.
@@ -143,7 +143,8 @@ impl ProcessRow {
     }
 
     fn written_bytes(&self) -> Option<u64> {
-        self.from_exit(|exit| exit.written_bytes).or(self.from_sample(|sample| sample.written_bytes))
+        self.from_exit(|exit| exit.written_bytes)
+            .or(self.from_sample(|sample| sample.written_bytes))
     }
 
     fn argv(&self) -> Option<&[String]> {
@@ -167,20 +168,25 @@ pub const PROCESSES: Table<ProcessRow> = Table {
             "When it was created, floored to a clock tick (10 ms); with pid it names the process.",
             NEVER,
         ),
-        Column::new("end_ts", Cell::Ts(|x| x.exit.as_ref().map(|(ts, _)| *ts)), "When it ended.", RUNNING),
+        Column::new(
+            "end_ts",
+            Cell::Ts(|x| x.exit.as_ref().map(|(ts, _)| *ts)),
+            "When it ended.",
+            RUNNING,
+        ),
         Column::new(
             "ppid",
             Cell::Int(|x| Some(i64::from(x.ppid)).filter(|ppid| *ppid != 0)),
             "Parent process id when first seen.",
             "the parent is not known",
         ),
+        Column::new("uid", Cell::Int(|x| x.uid.map(i64::from)), "Real user id.", "it is not known"),
         Column::new(
-            "uid",
-            Cell::Int(|x| x.uid.map(i64::from)),
-            "Real user id.",
+            "comm",
+            Cell::Text(|x| opt_text(&x.comm)),
+            "Last known name.",
             "it is not known",
         ),
-        Column::new("comm", Cell::Text(|x| opt_text(&x.comm)), "Last known name.", "it is not known"),
         Column::new(
             "exe",
             Cell::Text(|x| x.image.as_ref().and_then(|image| opt_text(&image.exe))),
@@ -211,59 +217,69 @@ pub const PROCESSES: Table<ProcessRow> = Table {
             "Number of the signal that ended it.",
             "it exited by itself, or it had not ended",
         ),
-        Column::new(
+        Column::measured(
             "cpu_ms",
+            "ms",
             Cell::Float(ProcessRow::cpu_ms),
             "CPU time over its life, all threads, children not included: at its end, else at its \
              last sample.",
             NO_CPU,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "cpu_user_ms",
+            "ms",
             Cell::Float(|x| x.cpu_ns().map(|(user, _)| ms(user))),
             "The part of cpu_ms in user mode.",
             NO_CPU,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "cpu_system_ms",
+            "ms",
             Cell::Float(|x| x.cpu_ns().map(|(_, system)| ms(system))),
             "The part of cpu_ms in kernel mode.",
             NO_CPU,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "avg_cpu_percent",
+            "percent",
             Cell::Float(ProcessRow::avg_cpu_percent),
             "cpu_ms over its life so far, 100 = one core.",
             NO_CPU,
-        )
-        .unit("percent"),
-        Column::new(
+        ),
+        Column::measured(
             "peak_rss_bytes",
+            "bytes",
             Cell::Int(|x| x.peak_rss_bytes().and_then(int)),
             "Highest resident memory: the kernel's figure at its end (of the program executed \
              last) or its highest sample, whichever is higher.",
             NO_CPU,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "read_bytes",
+            "bytes",
             Cell::Int(|x| x.read_bytes().and_then(int)),
             "Bytes fetched from storage: at its end, else at its last sample.",
             "it neither ended nor could its I/O be sampled",
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "written_bytes",
+            "bytes",
             Cell::Int(|x| x.written_bytes().and_then(int)),
             "Bytes sent to storage: at its end, else at its last sample.",
             "it neither ended nor could its I/O be sampled",
-        )
-        .unit("bytes"),
-        Column::new("execs", Cell::Int(|x| int(x.execs)), "Programs it executed while observed.", NEVER),
-        Column::new("samples", Cell::Int(|x| int(x.samples)), "Rows it has in table samples.", NEVER),
+        ),
+        Column::new(
+            "execs",
+            Cell::Int(|x| int(x.execs)),
+            "Programs it executed while observed.",
+            NEVER,
+        ),
+        Column::new(
+            "samples",
+            Cell::Int(|x| int(x.samples)),
+            "Rows it has in table samples.",
+            NEVER,
+        ),
         Column::new(
             "matched",
             Cell::Bool(|x| Some(x.matched)),

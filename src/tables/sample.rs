@@ -48,36 +48,41 @@ pub const SAMPLES: Table<SampleRow> = Table {
             "Name of the process at that moment.",
             "it is not known",
         ),
-        Column::new(
+        Column::measured(
             "cpu_percent",
+            "percent",
             Cell::Float(|x| x.sample.cpu_percent),
             "CPU used since the previous sample of the same process, 100 = one core.",
             "it is the first sample of the process",
-        )
-        .unit("percent"),
-        Column::new(
+        ),
+        Column::measured(
             "cpu_user_ms",
+            "ms",
             Cell::Float(|x| Some(ms(x.sample.cpu_user_ns))),
             "CPU time in user mode so far.",
             NEVER,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "cpu_system_ms",
+            "ms",
             Cell::Float(|x| Some(ms(x.sample.cpu_system_ns))),
             "CPU time in kernel mode so far.",
             NEVER,
-        )
-        .unit("ms"),
-        Column::new(
+        ),
+        Column::measured(
             "rss_bytes",
+            "bytes",
             Cell::Int(|x| int(x.sample.rss_bytes)),
             "Resident memory.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new("vsz_bytes", Cell::Int(|x| int(x.sample.vsz_bytes)), "Virtual memory.", NEVER)
-            .unit("bytes"),
+        ),
+        Column::measured(
+            "vsz_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.sample.vsz_bytes)),
+            "Virtual memory.",
+            NEVER,
+        ),
         Column::new("threads", Cell::Int(|x| int(x.sample.threads)), "Number of threads.", NEVER),
         Column::new(
             "children",
@@ -85,20 +90,20 @@ pub const SAMPLES: Table<SampleRow> = Table {
             "Number of live child processes.",
             NEVER,
         ),
-        Column::new(
+        Column::measured(
             "read_bytes",
+            "bytes",
             Cell::Int(|x| x.sample.read_bytes.and_then(int)),
             "Bytes fetched from storage so far.",
             NO_IO,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "written_bytes",
+            "bytes",
             Cell::Int(|x| x.sample.written_bytes.and_then(int)),
             "Bytes sent to storage so far.",
             NO_IO,
-        )
-        .unit("bytes"),
+        ),
         Column::new(
             "call_id",
             Cell::Int(|x| x.call_id.and_then(int)),

@@ -32,7 +32,8 @@ impl TlsChunk {
             return Vec::new();
         };
         let whole = [(event.ts, tls.data_bytes)];
-        let joined: Vec<_> = tls.call_ts.iter().copied().zip(tls.call_bytes.iter().copied()).collect();
+        let joined: Vec<_> =
+            tls.call_ts.iter().copied().zip(tls.call_bytes.iter().copied()).collect();
         let calls = if calls_add_up(tls) { joined.as_slice() } else { whole.as_slice() };
         let mut moved = 0_u64;
         calls
@@ -120,28 +121,28 @@ pub const TLS_CHUNKS: Table<TlsChunk> = Table {
             "read: the process received it; write: it sent it.",
             NEVER,
         ),
-        Column::new(
+        Column::measured(
             "stream_offset",
+            "bytes",
             Cell::Int(|x| int(x.stream_offset)),
             "Position of the first byte in this direction of the connection, from the first byte \
              seen; lost bytes count.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "data_bytes",
+            "bytes",
             Cell::Int(|x| int(x.data_bytes)),
             "Bytes the call moved, lost_bytes included.",
             NEVER,
-        )
-        .unit("bytes"),
-        Column::new(
+        ),
+        Column::measured(
             "lost_bytes",
+            "bytes",
             Cell::Int(|x| int(x.data_bytes.saturating_sub(x.captured.len() as u64))),
             "Bytes at the end of data_bytes that could not be captured.",
             NEVER,
-        )
-        .unit("bytes"),
+        ),
         Column::new(
             "data",
             Cell::Binary(|x| Some(x.data())),
