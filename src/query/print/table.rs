@@ -7,8 +7,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::value::Value;
-use super::{PrintError, Printed, names};
-use crate::query::{Error, Rows};
+use super::{Batches, PrintError, Printed, names};
+use crate::query::Error;
 
 /// Rows that are shown; a person reads no more, and the widths of all must be held.
 const MOST_ROWS: usize = 10_000;
@@ -17,7 +17,7 @@ const MOST_ROWS: usize = 10_000;
 const MOST_CHARS: usize = 100;
 
 pub(super) fn print(
-    rows: Rows<'_>,
+    rows: Batches<'_>,
     schema: &SchemaRef,
     out: &mut dyn Write,
 ) -> Result<Printed, PrintError> {
