@@ -17,15 +17,7 @@ macro_rules! embedded {
 }
 
 /// Name and text of every query, sorted by name; a test compares with the directory.
-const FILES: &[(&str, &str)] = embedded![
-    "llm_calls_list",
-    "trace_agents",
-    "trace_facts",
-    "trace_kinds",
-    "trace_losses",
-    "trace_probes",
-    "trace_processes",
-];
+const FILES: &[(&str, &str)] = embedded!["events_by_kind", "llm_calls_list"];
 
 /// A named query.
 #[derive(Clone, Debug, PartialEq, Eq)]
