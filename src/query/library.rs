@@ -17,7 +17,27 @@ macro_rules! embedded {
 }
 
 /// Name and text of every query, sorted by name; a test compares with the directory.
-const FILES: &[(&str, &str)] = embedded!["events_by_kind", "llm_calls_list"];
+const FILES: &[(&str, &str)] = embedded![
+    "events_by_kind",
+    "http_failed",
+    "http_hosts",
+    "llm_calls_agents",
+    "llm_calls_cache_hits",
+    "llm_calls_failed",
+    "llm_calls_list",
+    "llm_calls_most_tokens",
+    "llm_calls_slowest",
+    "llm_calls_tokens_by_model",
+    "losses_by_cause",
+    "losses_gaps",
+    "probes_by_state",
+    "processes_by_cpu",
+    "processes_by_peak_rss",
+    "processes_commands",
+    "samples_during_calls",
+    "trace_info_list",
+    "trace_summary",
+];
 
 /// A named query.
 #[derive(Clone, Debug, PartialEq, Eq)]
