@@ -3,20 +3,22 @@
 
 use std::io::Write;
 
-use arrow::array::RecordBatch;
-
 use super::Session;
-use super::print::{Format, PrintError, print_batches};
+use super::print::{PrintError, print_table};
 
 /// Title and named query of each section.
 const SECTIONS: &[(&str, &str)] = &[
     ("Trace", "trace_facts"),
-    ("Events", "trace_kinds"),
-    ("Processes", "trace_processes"),
-    ("Agents", "trace_agents"),
-    ("Probes", "trace_probes"),
-    ("Losses", "trace_losses"),
+    ("Events", "events_by_kind"),
+    ("Processes", "processes_list"),
+    ("Agents", "llm_calls_agents"),
+    ("Probes", "probes_by_state"),
+    ("Losses", "losses_by_cause"),
+    ("Gaps", "losses_gaps"),
 ];
+
+/// Rows of a section that are shown.
+const MOST_ROWS: usize = 40;
 
 /// The named query whose rows are the overview in formats other than a table.
 pub const FACTS: &str = "trace_facts";
@@ -38,19 +40,11 @@ pub fn print(session: &Session, out: &mut dyn Write) -> Result<(), PrintError> {
             continue;
         }
         writeln!(out, "{title}")?;
-        let hidden = show(batches, &schema, out)?;
+        let hidden =
+            print_table(&mut batches.into_iter().map(Ok), &schema, MOST_ROWS, out)?.hidden_rows;
         if hidden > 0 {
-            writeln!(out, "{hidden} more: --named {query} --format csv shows all")?;
+            writeln!(out, "{hidden} more rows: --named {query} shows all")?;
         }
     }
     Ok(())
-}
-
-fn show(
-    batches: Vec<RecordBatch>,
-    schema: &arrow::datatypes::SchemaRef,
-    out: &mut dyn Write,
-) -> Result<u64, PrintError> {
-    let mut batches = batches.into_iter().map(Ok);
-    Ok(print_batches(&mut batches, schema, Format::Table, out)?.hidden_rows)
 }

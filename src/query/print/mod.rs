@@ -83,12 +83,25 @@ pub fn print_batches(
     out: &mut dyn Write,
 ) -> Result<Printed, PrintError> {
     match format {
-        Format::Table => table::print(rows, schema, out),
+        Format::Table => table::print(rows, schema, table::MOST_ROWS, out),
         Format::Csv => delimited::print(rows, schema, delimited::Dialect::Csv, out),
         Format::Tsv => delimited::print(rows, schema, delimited::Dialect::Tsv, out),
         Format::Json => json::print(rows, schema, json::Layout::Array, out),
         Format::Ndjson => json::print(rows, schema, json::Layout::Lines, out),
     }
+}
+
+/// Writes the first rows of batches as a table and counts the others.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_table(
+    rows: Batches<'_>,
+    schema: &SchemaRef,
+    most_rows: usize,
+    out: &mut dyn Write,
+) -> Result<Printed, PrintError> {
+    table::print(rows, schema, most_rows, out)
 }
 
 /// The names of the columns, in order.
