@@ -61,7 +61,8 @@ fn host() -> trace::Host {
     trace::Host {
         kernel: line("/proc/sys/kernel/osrelease"),
         arch: std::env::consts::ARCH.into(),
-        cpus: std::thread::available_parallelism().map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
+        cpus: std::thread::available_parallelism()
+            .map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
         hostname: format!("host-{pseudonym:016x}"),
     }
 }

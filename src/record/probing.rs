@@ -293,7 +293,6 @@ mod tests {
         (Probing::start(anchor), id)
     }
 
-
     #[test]
     fn a_matched_process_without_tls_is_told_of_once_it_has_settled() {
         let (mut probing, id) = probing();

@@ -101,8 +101,8 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
         session.track_command(held.pid())?;
     }
     let file = output.create(owner.as_ref())?;
-    let metadata = host::metadata(anchor, &options.command_line, filters(options))
-        .map_err(Error::Host)?;
+    let metadata =
+        host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
     session.sink = Some(Sink::start(file, metadata)?);
 
     say(&format!("recording to {}", output.path().display()));
@@ -318,7 +318,9 @@ impl Session {
         let sink = self.sink.expect("the loop runs only with a sink");
         let summary = sink.finish(closing)?;
         if !self.saw_plaintext {
-            say("no TLS plaintext was seen: see `probe` rows of the trace for what was looked into");
+            say(
+                "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
+            );
         }
         if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
             say("the recording has ended; the command goes on");

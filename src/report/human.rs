@@ -205,8 +205,10 @@ pub(super) fn command_line(arguments: &[String], max_chars: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        let is_plain =
-            |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '=' | ':' | ',' | '+' | '@' | '%');
+        let is_plain = |c: char| {
+            c.is_alphanumeric()
+                || matches!(c, '_' | '-' | '.' | '/' | '=' | ':' | ',' | '+' | '@' | '%')
+        };
         if !argument.is_empty() && argument.chars().all(is_plain) {
             line.push_str(argument);
         } else {

@@ -143,7 +143,8 @@ impl Tree {
             }
         }
         let mut shown = Vec::new();
-        let mut open: Vec<(usize, usize)> = self.roots.iter().rev().map(|&root| (root, 0)).collect();
+        let mut open: Vec<(usize, usize)> =
+            self.roots.iter().rev().map(|&root| (root, 0)).collect();
         while let Some((index, depth)) = open.pop() {
             if is_shown[index] {
                 shown.push((index, depth));

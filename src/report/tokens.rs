@@ -58,8 +58,11 @@ pub(super) fn section(report: &Report) -> Section {
 
 /// How many calls have which kind of counts: `6 reported, 1 partial`.
 fn usage(row: Row<'_>) -> String {
-    let states =
-        [("reported_calls", "reported"), ("partial_calls", "partial"), ("unreported_calls", "none")];
+    let states = [
+        ("reported_calls", "reported"),
+        ("partial_calls", "partial"),
+        ("unreported_calls", "none"),
+    ];
     let state = |(column, name)| {
         let calls = row.count(column).filter(|&calls| calls > 0)?;
         Some(format!("{} {name}", count(calls)))

@@ -6,9 +6,11 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Float16Type, Float32Type, Float64Type, Int64Type, TimeUnit,
     UInt64Type,
 };
-use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DataFusionError;
+
+use crate::tables::rfc3339;
+use crate::time::WallNanos;
 
 /// A value, as the formats tell values apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,9 +46,13 @@ impl Value {
             DataType::Decimal128(..) => {
                 Self::Number(array.as_primitive::<Decimal128Type>().value_as_string(row))
             }
-            DataType::Float16 => Self::Float(array.as_primitive::<Float16Type>().value(row).to_f64()),
+            DataType::Float16 => {
+                Self::Float(array.as_primitive::<Float16Type>().value(row).to_f64())
+            }
             // Through text: 0.1_f32 is 0.1 and not 0.10000000149011612.
-            DataType::Float32 => Self::Number(array.as_primitive::<Float32Type>().value(row).to_string()),
+            DataType::Float32 => {
+                Self::Number(array.as_primitive::<Float32Type>().value(row).to_string())
+            }
             DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>().value(row)),
             DataType::Utf8 => Self::Text(array.as_string::<i32>().value(row).into()),
             DataType::LargeUtf8 => Self::Text(array.as_string::<i64>().value(row).into()),
@@ -104,16 +110,18 @@ impl Value {
             Self::Null => Json::Null,
             Self::Bool(value) => Json::Bool(value),
             Self::Number(text) => text.parse().map_or(Json::String(text), Json::Number),
-            Self::Float(value) => serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number),
+            Self::Float(value) => {
+                serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number)
+            }
             Self::Text(value) => Json::String(value),
             Self::Bytes(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Json::String(text),
                 Err(error) => serde_json::json!({ "base64": base64(error.as_bytes()) }),
             },
             Self::List(values) => values.into_iter().map(Self::into_json).collect(),
-            Self::Object(members) => {
-                Json::Object(members.into_iter().map(|(name, value)| (name, value.into_json())).collect())
-            }
+            Self::Object(members) => Json::Object(
+                members.into_iter().map(|(name, value)| (name, value.into_json())).collect(),
+            ),
         }
     }
 }
@@ -126,11 +134,11 @@ fn list(values: &ArrayRef) -> Result<Value, DataFusionError> {
 /// RFC 3339 with nine digits; without the `Z` where the type has no time zone.
 fn timestamp(nanos: &ArrayRef, has_zone: bool) -> Value {
     let nanos = nanos.as_primitive::<arrow::datatypes::TimestampNanosecondType>().value(0);
-    let Some(time) = timestamp_ns_to_datetime(nanos) else {
-        return Value::Number(nanos.to_string());
-    };
-    let zone = if has_zone { "Z" } else { "" };
-    Value::Text(format!("{}{zone}", time.format("%Y-%m-%dT%H:%M:%S%.9f")))
+    let mut text = rfc3339(WallNanos(nanos));
+    if !has_zone && text.ends_with('Z') {
+        text.pop();
+    }
+    Value::Text(text)
 }
 
 /// Bytes as text: printable ASCII and valid UTF-8 stay, the rest becomes `\xNN`; a backslash is
