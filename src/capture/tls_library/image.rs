@@ -19,10 +19,11 @@ const WINDOW_BYTES: usize = 1 << 20;
 const MAX_SCANNED_BYTES: u64 = 2 << 30;
 /// Most bytes searched of a file whose headers are not understood.
 const MAX_FOREIGN_BYTES: u64 = 64 << 20;
-/// Largest symbol or string table that is read; Chromium with all its symbols stays below.
-const MAX_TABLE_BYTES: u64 = 512 << 20;
+/// Largest symbol or string table that is read. Where debug builds of browsers exceed it in
+/// `.symtab`, `.dynsym` still counts.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
 /// Most symbol tables looked at; a linker writes two.
-const MAX_SYMBOL_TABLES: usize = 8;
+const MAX_SYMBOL_TABLES: usize = 4;
 /// Largest note segment or section read.
 const MAX_NOTE_BYTES: u64 = 64 << 10;
 /// Most section headers looked at; more would not have a 16-bit index.
