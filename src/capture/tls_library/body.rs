@@ -159,24 +159,13 @@ impl Body {
                 known.entry(register).or_insert(value);
             }
         }
-        let (mut next, mut jumped) = (index + 1, false);
-        for _ in 0..2 * ARGUMENT_REACH {
-            let Some(&(address, instruction)) = self.instructions.get(next) else { break };
-            if let Some(target) = instruction.jump_target(address).filter(|_| !jumped) {
-                // Compilers share the end of several error paths.
-                let Ok(at) = self.instructions.binary_search_by_key(&target, |&(a, _)| a) else {
-                    break;
-                };
-                (next, jumped) = (at, true);
-                continue;
-            }
+        for &(address, instruction) in self.instructions[index + 1..].iter().take(ARGUMENT_REACH) {
             if instruction.ends_straight_line(address) {
                 break;
             }
             if let Some((register, value)) = effect(&instruction, address) {
                 known.insert(register, value);
             }
-            next += 1;
         }
         known
     }
