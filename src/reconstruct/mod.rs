@@ -3,5 +3,151 @@
 //! Sans-IO: bytes and gaps in, findings out. No file, clock, Arrow or async, so that the same
 //! events always give the same findings. Total: no input is an error, damage costs only the
 //! message it is in.
+//!
+//! ```text
+//!            ┌ stream ─ http1::reader ┐
+//!  Event ─▶ connection               exchange ─▶ body ─▶ sse ─▶ llm      each hands out Findings
+//!            └ stream ─ http1::reader ┘
+//! ```
+//!
+//! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes
+//! were cut into events.
 
+mod body;
+mod connection;
+mod exchange;
 pub mod finding;
+mod http1;
+mod llm;
+mod protocol;
+mod sse;
+mod stream;
+
+use std::collections::BTreeMap;
+
+use self::connection::{Connection, Context};
+use self::exchange::Ending;
+use self::finding::Finding;
+use crate::event::{Body, Event, ProcessId, TlsData};
+use crate::time::WallNanos;
+
+/// What is wanted of a reconstruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether exchanges carry their decoded bodies.
+    pub keep_bodies: bool,
+    /// Most bytes of a body that are kept, and most that one content coding may unpack: a body
+    /// that unpacks to more counts as not decodable. Bodies without coding are read to their end
+    /// whatever their length.
+    pub max_body_bytes: u64,
+}
+
+impl Default for Options {
+    /// No bodies; 256 MiB, which is some times what the largest request of a provider may be.
+    fn default() -> Self {
+        Self { keep_bodies: false, max_body_bytes: 256 << 20 }
+    }
+}
+
+/// Connections followed at a time. The one without an event for longest makes room: it is
+/// reported as if the recording had ended, and joined late should it go on.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// Turns the events of one trace into findings.
+///
+/// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
+/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. Exchanges come
+/// as they end; those of one connection in the order of their requests.
+/// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
+/// order of `push`.
+///
+/// Memory: per connection at most some MiB of bytes out of order or waiting for their request, an
+/// event of a stream, up to 256 open exchanges with their heads, and their bodies if these are
+/// kept.
+#[derive(Debug)]
+pub struct Reconstructor {
+    options: Options,
+    connections: BTreeMap<u64, Followed>,
+    next_http_id: u64,
+    /// Events seen, as a clock for [`Followed::last_used`].
+    pushed: u64,
+}
+
+#[derive(Debug)]
+struct Followed {
+    connection: Connection,
+    last_used: u64,
+}
+
+impl Reconstructor {
+    /// A reconstruction that has seen nothing.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options, connections: BTreeMap::new(), next_http_id: 1, pushed: 0 }
+    }
+
+    /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
+    pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
+        self.pushed += 1;
+        match &event.body {
+            Body::TlsData(data) => self.tls_data(event.ts, event.process, data, findings),
+            Body::TlsClose { conn_id } => self.end_connection(*conn_id, Ending::Closed, findings),
+            Body::ProcessExit(_) => self.end_process(event.process, findings),
+            _ => {}
+        }
+    }
+
+    /// Reports what stayed open, in the order of `conn_id`.
+    pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
+        while let Some((&conn_id, _)) = self.connections.first_key_value() {
+            self.end_connection(conn_id, Ending::StillOpen, findings);
+        }
+    }
+
+    fn tls_data(
+        &mut self,
+        ts: WallNanos,
+        process: Option<ProcessId>,
+        data: &TlsData,
+        findings: &mut dyn FnMut(Finding),
+    ) {
+        if !self.connections.contains_key(&data.conn_id)
+            && self.connections.len() >= MAX_CONNECTIONS
+            && let Some(idle) = self.longest_idle()
+        {
+            self.end_connection(idle, Ending::StillOpen, findings);
+        }
+        let followed = self.connections.entry(data.conn_id).or_insert_with(|| Followed {
+            connection: Connection::new(data.conn_id, process),
+            last_used: 0,
+        });
+        followed.last_used = self.pushed;
+        let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        followed.connection.push(ts, data, &mut Context { options, next_http_id, findings });
+    }
+
+    fn longest_idle(&self) -> Option<u64> {
+        let by_use = |(_, followed): &(&u64, &Followed)| followed.last_used;
+        self.connections.iter().min_by_key(by_use).map(|(conn_id, _)| *conn_id)
+    }
+
+    fn end_process(&mut self, process: Option<ProcessId>, findings: &mut dyn FnMut(Finding)) {
+        let of_process =
+            |followed: &Followed| process.is_some() && followed.connection.process() == process;
+        let ended: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, followed)| of_process(followed))
+            .map(|(conn_id, _)| *conn_id)
+            .collect();
+        for conn_id in ended {
+            self.end_connection(conn_id, Ending::Closed, findings);
+        }
+    }
+
+    fn end_connection(&mut self, conn_id: u64, ending: Ending, findings: &mut dyn FnMut(Finding)) {
+        let Some(followed) = self.connections.remove(&conn_id) else { return };
+        let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        followed.connection.finish(ending, &mut Context { options, next_http_id, findings });
+    }
+}

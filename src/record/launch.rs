@@ -98,6 +98,14 @@ impl Launched {
         self.child.try_wait()
     }
 
+    /// Waits for its exit status.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
         let pid = libc::pid_t::try_from(self.child.id()).expect("a pid fits pid_t");
@@ -182,7 +190,7 @@ mod tests {
     }
 
     fn wait(mut launched: Launched) -> ExitStatus {
-        launched.child.wait().unwrap()
+        launched.wait().unwrap()
     }
 
     #[test]

@@ -45,10 +45,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(format!("expected a unit of ms, s, m or h, found {unit:?}")),
     };
-    let number: f64 = number
-        .trim()
-        .parse()
-        .map_err(|_| format!("expected a length of time such as 500ms, 10s or 2m, found {text:?}"))?;
+    let number: f64 = number.trim().parse().map_err(|_| {
+        format!("expected a length of time such as 500ms, 10s or 2m, found {text:?}")
+    })?;
     Duration::try_from_secs_f64(number * scale)
         .map_err(|_| format!("expected a length of time from 0, found {text:?}"))
 }

@@ -1,1 +1,194 @@
-//! A fixed reading of a trace.
+//! A fixed reading of a trace: what was recorded, what it cost, and how far it can be trusted.
+//!
+//! Every figure comes from a named query (`queries/*.sql`); this module asks them, and arranges and
+//! words the answers. It holds no SQL. Nothing in a report depends on the time, the terminal or the
+//! machine it is made on: the same trace gives the same bytes.
+
+mod activity;
+mod calls;
+mod document;
+mod human;
+mod json;
+mod losses;
+mod markdown;
+mod overview;
+mod processes;
+mod rows;
+mod text;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+
+use self::document::Document;
+use self::rows::Rows;
+use crate::query;
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns for a terminal.
+    Text,
+    /// To paste into an issue.
+    Markdown,
+    /// For programs: every row, raw values.
+    Json,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A query had no answer.
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// A query had an answer of an unexpected shape.
+    #[error("query '{query}'")]
+    Rows {
+        /// The named query.
+        query: &'static str,
+        /// What was unexpected.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Query(error) => error.hint(),
+            Self::Rows { .. } => None,
+        }
+    }
+}
+
+/// Longest name of a trace in a title.
+const FILE_NAME_CHARS: usize = 80;
+
+/// The answers to all queries of the report.
+pub struct Report {
+    trace: PathBuf,
+    recording: Recording,
+    summary: Rows,
+    agents: Rows,
+    models: Rows,
+    calls: Rows,
+    processes: Rows,
+    activity: Rows,
+    losses: Rows,
+    gaps: Rows,
+    probes: Rows,
+}
+
+/// What the trace's metadata says of the recording.
+#[derive(Debug, Default)]
+struct Recording {
+    recorder_version: Option<String>,
+    kernel: Option<String>,
+    stop_reason: Option<String>,
+    /// When it started, or the first event where the metadata does not say.
+    start_ns: Option<i64>,
+    /// When it stopped, or the last event where the recorder did not finish.
+    end_ns: Option<i64>,
+    first_event_ns: Option<i64>,
+    is_finished: bool,
+}
+
+impl Recording {
+    fn new(info: &Rows, summary: &Rows) -> Self {
+        let value = |key: &str| {
+            let row = info.iter().find(|row| row.text("key") == Some(key));
+            row.and_then(|row| row.text("value"))
+        };
+        let ns = |key| value(key).and_then(|text| text.parse::<i64>().ok());
+        let event = |column| summary.first().and_then(|row| row.ts(column));
+        let host: Option<serde_json::Value> =
+            value("agentsight.host").and_then(|text| serde_json::from_str(text).ok());
+        Self {
+            recorder_version: value("agentsight.recorder_version").map(str::to_owned),
+            kernel: host.and_then(|host| host["kernel"].as_str().map(str::to_owned)),
+            stop_reason: value("agentsight.stop_reason").map(str::to_owned),
+            start_ns: ns("agentsight.start_ts").or(event("first_ts")),
+            end_ns: ns("agentsight.stop_ts").or(event("last_ts")),
+            first_event_ns: event("first_ts"),
+            is_finished: ns("agentsight.stop_ts").is_some(),
+        }
+    }
+
+    /// An instant as the time since the recording started.
+    fn position(&self, ns: Option<i64>) -> String {
+        match (ns, self.start_ns) {
+            (Some(ns), Some(start)) => human::position(ns.saturating_sub(start)),
+            _ => human::UNKNOWN.to_owned(),
+        }
+    }
+}
+
+impl Report {
+    /// Asks the queries of `session`, which holds the trace at `trace`.
+    ///
+    /// # Errors
+    /// When the trace cannot be read.
+    pub fn read(session: &query::Session, trace: &Path) -> Result<Self, Error> {
+        let ask = |name| ask(session, name);
+        let summary = ask("trace_summary")?;
+        Ok(Self {
+            trace: trace.to_owned(),
+            recording: Recording::new(&ask("trace_info_list")?, &summary),
+            summary,
+            agents: ask("llm_calls_agents")?,
+            models: ask("llm_calls_tokens_by_model")?,
+            calls: ask("llm_calls_list")?,
+            processes: ask("processes_by_cpu")?,
+            activity: ask("samples_during_calls")?,
+            losses: ask("losses_by_cause")?,
+            gaps: ask("losses_gaps")?,
+            probes: ask("probes_by_state")?,
+        })
+    }
+
+    /// The report in one of its formats, ending in a line break.
+    #[must_use]
+    pub fn print(&self, format: Format) -> String {
+        match format {
+            Format::Text => text::print(&self.document()),
+            Format::Markdown => markdown::print(&self.document()),
+            Format::Json => json::print(self),
+        }
+    }
+
+    fn document(&self) -> Document {
+        Document {
+            title: format!("agentsight report: {}", self.file_name()),
+            sections: vec![
+                overview::section(self),
+                tokens::section(self),
+                calls::section(self),
+                processes::section(self),
+                activity::section(self),
+                losses::section(self),
+            ],
+        }
+    }
+
+    /// The trace's name without its folder, which says more of the machine than of the trace.
+    fn file_name(&self) -> String {
+        let name = self.trace.file_name().unwrap_or(self.trace.as_os_str());
+        human::printable(&name.to_string_lossy(), FILE_NAME_CHARS)
+    }
+
+    fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The command that prints all rows of a named query.
+    fn query_command(&self, query: &str) -> String {
+        let trace = human::command_line(&[self.file_name()], FILE_NAME_CHARS);
+        format!("agentsight-query {trace} --named {query}")
+    }
+}
+
+/// All rows of a named query without parameters.
+fn ask(session: &query::Session, name: &'static str) -> Result<Rows, Error> {
+    let batches = session.named(name, &[])?.collect_batches()?;
+    Rows::new(&batches).map_err(|source| Error::Rows { query: name, source: source.into() })
+}

@@ -1,1 +1,211 @@
-//! Findings to SQL tables.
+//! Findings and events to SQL tables: the catalogue of all tables with their documentation, and
+//! the rows of the derived ones as Arrow batches.
+//!
+//! Fed by [`crate::trace`] and [`crate::reconstruct`]; knows no DataFusion and prints nothing.
+//! Each derived table is declared once ([`Table`]); the catalogue, `docs/TABLES.md`, the SQL table
+//! `docs` and the arrays all follow from the declaration.
+
+pub mod activity;
+mod column;
+mod http;
+mod llm_call;
+mod loss;
+mod process;
+mod sample;
+mod tls_chunk;
+mod trace_info;
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+pub use column::{Cell, Column, Table, UTC};
+pub use http::{HTTP, STREAM_EVENTS};
+pub use llm_call::{CallRow, LLM_CALLS};
+pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
+pub use process::{PROCESSES, ProcessRow};
+pub use sample::{SAMPLES, SampleRow};
+pub use tls_chunk::{TLS_CHUNKS, TlsChunk};
+pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO, rfc3339};
+
+use crate::trace::schema;
+
+/// Name of the table that is the trace file itself.
+pub const EVENTS: &str = "events";
+
+const EVENTS_DESCRIPTION: &str = "One row per raw event: the trace file itself, all its columns. \
+     kind says which columns are set (docs/FORMAT.md). Everything else here is derived from it.";
+
+/// A table as the catalogue describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDoc {
+    /// Name in SQL.
+    pub name: &'static str,
+    /// What one row is.
+    pub description: &'static str,
+    /// Its columns in order.
+    pub columns: Vec<DocRow>,
+}
+
+/// All tables, the raw one first.
+#[must_use]
+pub fn catalogue() -> Vec<TableDoc> {
+    vec![
+        events_doc(),
+        doc(&TLS_CHUNKS),
+        doc(&PROCESSES),
+        doc(&SAMPLES),
+        doc(&HTTP),
+        doc(&STREAM_EVENTS),
+        doc(&LLM_CALLS),
+        doc(&LOSSES),
+        doc(&PROBES),
+        doc(&TRACE_INFO),
+        doc(&DOCS),
+    ]
+}
+
+fn doc<R>(table: &Table<R>) -> TableDoc {
+    let column = |column: &Column<R>| DocRow {
+        table: table.name.into(),
+        column: column.name.into(),
+        data_type: sql_type(&column.data_type()),
+        unit: column.unit.into(),
+        description: column.description.into(),
+        null: column.null.into(),
+    };
+    let columns = table.columns.iter().map(column).collect();
+    TableDoc { name: table.name, description: table.description, columns }
+}
+
+fn events_doc() -> TableDoc {
+    let column = |column: &schema::Column| {
+        let about = column.description();
+        let null = match about.kinds {
+            _ if about.required => String::new(),
+            schema::ALL_KINDS => "it is not known".into(),
+            kinds => format!("it is not known, or kind is not {}", kinds.join(", ")),
+        };
+        DocRow {
+            table: EVENTS.into(),
+            column: about.name.into(),
+            data_type: sql_type(&about.column_type.arrow()),
+            // The type says the unit of a timestamp.
+            unit: if is_timestamp(about) { "" } else { about.unit }.into(),
+            description: about.text.into(),
+            null,
+        }
+    };
+    let columns = schema::Column::ALL.iter().map(column).collect();
+    TableDoc { name: EVENTS, description: EVENTS_DESCRIPTION, columns }
+}
+
+fn is_timestamp(about: &schema::Description) -> bool {
+    use schema::ColumnType::{Timestamp, TimestampList};
+    matches!(about.column_type, Timestamp | TimestampList)
+}
+
+/// The SQL name of the types that occur in the catalogue.
+fn sql_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) => format!("TIMESTAMP(ns, {zone})"),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Utf8 => "TEXT".into(),
+        DataType::Binary => "BINARY".into(),
+        DataType::List(element) => format!("{}[]", sql_type(element.data_type())),
+        other => other.to_string().to_uppercase(),
+    }
+}
+
+/// The catalogue as `docs/TABLES.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = String::from(PREFACE);
+    let tables = catalogue();
+    for table in &tables {
+        page.push_str(&format!("- [{0}](#{0})\n", table.name));
+    }
+    for table in &tables {
+        page.push_str(&format!("\n## {}\n\n{}\n\n", table.name, table.description));
+        page.push_str("| column | type | unit | meaning | NULL means |\n|---|---|---|---|---|\n");
+        for column in &table.columns {
+            let cells = [&column.unit, &column.description, &column.null].map(|text| escape(text));
+            page.push_str(&format!(
+                "| `{}` | {} | {} |\n",
+                column.column,
+                column.data_type,
+                cells.join(" | ")
+            ));
+        }
+    }
+    page
+}
+
+const PREFACE: &str = "\
+# Tables
+
+<!-- Generated from src/tables; rewrite with UPDATE_GOLDEN=1 cargo test tables:: -->
+
+What `agentsight-query` and `agentsight-report` see. The same text is in SQL:
+`SELECT * FROM docs WHERE \"table\" = 'llm_calls'`.
+
+- Timestamps are nanoseconds, UTC, and named `*_ts`; durations `*_ms`, sizes `*_bytes`, tokens
+  `*_tokens`. Unknown is NULL, never 0.
+- A process is `(pid, start_ts)`: pids are reused. Other tables name it `pid, process_start_ts`.
+- JSON columns are text: `data->>'type'`, `json_get_int(data, 'index')`, `json_length(data)`, ...
+- `body_text(x)` gives bytes (BINARY or BINARY[]) as text; what is not UTF-8 becomes U+FFFD.
+- Bodies are reconstructed only when a query names `request_body` or `response_body`.
+
+";
+
+/// Text inside a Markdown table cell.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_table_and_column_is_described_once() {
+        let tables = catalogue();
+        let names: BTreeSet<_> = tables.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), tables.len());
+        for table in &tables {
+            assert!(table.description.ends_with('.'), "{}", table.name);
+            let columns: BTreeSet<_> = table.columns.iter().map(|row| &row.column).collect();
+            assert_eq!(columns.len(), table.columns.len(), "{}", table.name);
+            for row in &table.columns {
+                assert!(row.description.ends_with('.'), "{}.{}", row.table, row.column);
+                assert!(!row.description.contains("  "), "{}.{}", row.table, row.column);
+            }
+        }
+    }
+
+    #[test]
+    fn names_say_the_unit_and_type() {
+        for row in catalogue().iter().flat_map(|table| &table.columns) {
+            let at = format!("{}.{}", row.table, row.column);
+            let is_ts = row.data_type.starts_with("TIMESTAMP");
+            assert_eq!(is_ts, row.column == "ts" || row.column.ends_with("_ts"), "{at}");
+            for unit in ["ms", "bytes", "tokens", "percent"] {
+                let named = row.column.ends_with(&format!("_{unit}"));
+                let offset = row.column == "stream_offset";
+                assert_eq!(named, row.unit == unit && !offset, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/TABLES.md");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == markdown(), "docs/TABLES.md is stale: rerun with UPDATE_GOLDEN=1");
+    }
+}

@@ -1,1 +1,35 @@
 //! The trace file: its schema, writer and reader.
+//!
+//! The only code that the recording and the analysing half of the program share, and the only
+//! place that knows the file format (`docs/FORMAT.md`). Events in, one Parquet file out, and back:
+//!
+//! ```text
+//! Event ─▶ Burst ─▶ Writer ─▶ run.parquet ─▶ Reader ─▶ Event
+//!         joins     chunk, encode            decode, merge by time
+//! ```
+//!
+//! It knows nothing of how events were captured or what their payload means.
+
+mod burst;
+mod chunk;
+mod decode;
+mod encode;
+mod error;
+mod events;
+mod metadata;
+mod order;
+mod reader;
+pub mod schema;
+mod source;
+mod writer;
+
+pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use error::Error;
+pub use events::Events;
+pub use metadata::{ClosingMetadata, Host, KEY_PREFIX, Metadata, Tally, Totals};
+pub use reader::{Batches, Reader, Skipped};
+pub use writer::{Limits, Summary, Writer};
+
+/// Most payload that one row may carry. Joined calls end at 1 MiB and a single call of a TLS
+/// library moves less than this; a row that claims more is damage or an attack.
+pub const MAX_EVENT_BYTES: usize = 64 * 1024 * 1024;

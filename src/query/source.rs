@@ -1,0 +1,362 @@
+//! The rows of every derived table, made from one trace file on demand.
+//!
+//! Small results are made once and kept: the activity of the processes, and one pass of
+//! reconstruction that serves `http`, `stream_events` (while they are few), `llm_calls` and the
+//! gaps. Whatever grows with the payload (`tls_chunks`, bodies, many stream events) is never held:
+//! it streams through in batches of bounded size. Everything here blocks; providers call it on
+//! blocking threads.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+
+use crate::reconstruct::finding::{Exchange, Finding, LlmCall, StreamEvent};
+use crate::reconstruct::{Options, Reconstructor};
+use crate::tables::activity::{self, Activity};
+use crate::tables::{self, Gaps, InfoRow, LossRow, Table, TlsChunk};
+use crate::trace::{self, Reader};
+
+/// Rows in a batch at most.
+const BATCH_ROWS: usize = 1024;
+
+/// Payload in a batch at most, unless one row alone has more.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Stream events are kept from the shared pass while they hold at most this much text; beyond it,
+/// each query that asks for them reads the trace again.
+const KEPT_STREAM_BYTES: usize = 32 << 20;
+
+/// A body is reconstructed up to this size; the rest is cut off and its size still counted.
+const MAX_BODY_BYTES: u64 = 256 << 20;
+
+/// The events that reconstruction needs.
+const RECONSTRUCTED_KINDS: &[&str] = &["tls_data", "tls_close", "process_exit"];
+
+/// The derived tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Derived {
+    TlsChunks,
+    Processes,
+    Samples,
+    Http,
+    StreamEvents,
+    LlmCalls,
+    Losses,
+    Probes,
+    TraceInfo,
+    Docs,
+}
+
+/// Takes batches as they are made; `Break` when no more are wanted.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(RecordBatch) -> ControlFlow<()>;
+
+type Result<T, E = DataFusionError> = std::result::Result<T, E>;
+
+/// What the shared pass of reconstruction found.
+#[derive(Debug, Default)]
+struct Findings {
+    exchanges: Vec<Exchange>,
+    calls: Vec<LlmCall>,
+    /// `None` when they were too many to keep.
+    stream_events: Option<Vec<StreamEvent>>,
+    gaps: Vec<LossRow>,
+}
+
+/// A value made when first needed; whoever needs it meanwhile waits for it.
+#[derive(Debug)]
+struct Once<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Once<T> {
+    fn get(&self, make: impl FnOnce() -> Result<T, trace::Error>) -> Result<Arc<T>, trace::Error> {
+        // A panic while the lock was held left the value unmade.
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = &*value {
+            return Ok(Arc::clone(value));
+        }
+        Ok(Arc::clone(value.insert(Arc::new(make()?))))
+    }
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+/// One trace and what was made of it so far.
+#[derive(Debug)]
+pub(super) struct Source {
+    reader: Reader,
+    info: Vec<InfoRow>,
+    activity: Once<Activity>,
+    attributed: Once<Activity>,
+    findings: Once<Findings>,
+}
+
+impl Source {
+    pub(super) fn new(reader: Reader) -> Result<Self, trace::Error> {
+        let info = super::info::rows(&reader)?;
+        Ok(Self {
+            reader,
+            info,
+            activity: Once::default(),
+            attributed: Once::default(),
+            findings: Once::default(),
+        })
+    }
+
+    /// Makes the columns `projection` of the rows of a table, batch by batch.
+    pub(super) fn produce(
+        &self,
+        table: Derived,
+        projection: &[usize],
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        match table {
+            Derived::TlsChunks => self.tls_chunks(projection, sink),
+            Derived::Http => self.http(projection, sink),
+            Derived::StreamEvents => self.stream_events(projection, sink),
+            Derived::Processes => {
+                let needs_calls = projection.contains(&tables::PROCESSES.index("is_agent"));
+                let activity = if needs_calls { self.attributed() } else { self.activity() };
+                send(&tables::PROCESSES, &external(activity)?.processes, projection, sink)
+            }
+            Derived::Samples => {
+                let needs_calls = projection.contains(&tables::SAMPLES.index("call_id"));
+                let activity = if needs_calls { self.attributed() } else { self.activity() };
+                send(&tables::SAMPLES, &external(activity)?.samples, projection, sink)
+            }
+            Derived::LlmCalls => {
+                let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+                let rows = activity.call_rows(&findings.calls);
+                send(&tables::LLM_CALLS, &rows, projection, sink)
+            }
+            Derived::Losses => {
+                let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+                let mut rows = activity.losses.clone();
+                rows.extend_from_slice(&findings.gaps);
+                tables::sort_losses(&mut rows);
+                send(&tables::LOSSES, &rows, projection, sink)
+            }
+            Derived::Probes => {
+                send(&tables::PROBES, &external(self.activity())?.probes, projection, sink)
+            }
+            Derived::TraceInfo => send(&tables::TRACE_INFO, &self.info, projection, sink),
+            Derived::Docs => {
+                let rows: Vec<_> =
+                    tables::catalogue().into_iter().flat_map(|table| table.columns).collect();
+                send(&tables::DOCS, &rows, projection, sink)
+            }
+        }
+    }
+
+    fn tls_chunks(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let mut batches = Batches::new(&tables::TLS_CHUNKS, projection, sink);
+        for event in self.reader.events(Some(&["tls_data"])) {
+            for chunk in TlsChunk::split(external(event)?) {
+                let bytes = chunk.captured_bytes();
+                if batches.push(chunk, bytes)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        batches.finish()
+    }
+
+    fn http(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let bodies = ["request_body", "response_body"].map(|name| tables::HTTP.index(name));
+        if !projection.iter().any(|index| bodies.contains(index)) {
+            return send(&tables::HTTP, &external(self.findings())?.exchanges, projection, sink);
+        }
+        let mut batches = Batches::new(&tables::HTTP, projection, sink);
+        self.reconstruct(true, |finding| match finding {
+            Finding::Exchange(exchange) => {
+                let bodies = [&exchange.request_body, &exchange.response_body];
+                let bytes = bodies.into_iter().flatten().map(Vec::len).sum();
+                batches.push(*exchange, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn stream_events(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        if let Some(rows) = &external(self.findings())?.stream_events {
+            return send(&tables::STREAM_EVENTS, rows, projection, sink);
+        }
+        let mut batches = Batches::new(&tables::STREAM_EVENTS, projection, sink);
+        self.reconstruct(false, |finding| match finding {
+            Finding::StreamEvent(event) => {
+                let bytes = stream_event_bytes(&event);
+                batches.push(event, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
+        self.activity.get(|| {
+            let mut activity = Activity::default();
+            for event in self.reader.events(Some(activity::KINDS)) {
+                activity.push(&event?);
+            }
+            activity.finish();
+            Ok(activity)
+        })
+    }
+
+    /// The activity, with what is known from the calls.
+    fn attributed(&self) -> Result<Arc<Activity>, trace::Error> {
+        self.attributed.get(|| {
+            let mut activity = Activity::clone(&*self.activity()?);
+            activity.attribute(&self.findings()?.calls);
+            Ok(activity)
+        })
+    }
+
+    fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
+        self.findings.get(|| {
+            let mut kept = Kept::default();
+            let mut gaps = Gaps::default();
+            let mut reconstructor = Reconstructor::new(options(false));
+            for event in self.reader.events(Some(RECONSTRUCTED_KINDS)) {
+                let event = event?;
+                gaps.push(&event);
+                reconstructor.push(&event, &mut |finding| kept.push(finding));
+            }
+            reconstructor.finish(&mut |finding| kept.push(finding));
+            let mut findings = kept.finish();
+            findings.gaps = gaps.finish();
+            Ok(findings)
+        })
+    }
+
+    /// Reads the trace and hands over every finding until one breaks or fails.
+    fn reconstruct(
+        &self,
+        keep_bodies: bool,
+        mut take: impl FnMut(Finding) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut reconstructor = Reconstructor::new(options(keep_bodies));
+        let mut outcome = Ok(ControlFlow::Continue(()));
+        // Findings come by callback: after the first break or failure the others are dropped.
+        let stopped = Cell::new(false);
+        let mut pass = |finding| {
+            if !stopped.get() {
+                outcome = take(finding);
+                stopped.set(!matches!(outcome, Ok(ControlFlow::Continue(()))));
+            }
+        };
+        for event in self.reader.events(Some(RECONSTRUCTED_KINDS)) {
+            reconstructor.push(&external(event)?, &mut pass);
+            // Checked between events because a callback cannot stop the one being taken apart.
+            if stopped.get() {
+                break;
+            }
+        }
+        if !stopped.get() {
+            reconstructor.finish(&mut pass);
+        }
+        outcome.map(|_| ())
+    }
+}
+
+fn options(keep_bodies: bool) -> Options {
+    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES, ..Options::default() }
+}
+
+/// Findings of the shared pass as they gather.
+struct Kept {
+    findings: Findings,
+    stream_bytes: usize,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        let stream_events = Some(Vec::new());
+        Self { findings: Findings { stream_events, ..Findings::default() }, stream_bytes: 0 }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, finding: Finding) {
+        match finding {
+            Finding::Exchange(exchange) => self.findings.exchanges.push(*exchange),
+            Finding::LlmCall(call) => self.findings.calls.push(*call),
+            Finding::StreamEvent(event) => {
+                self.stream_bytes += stream_event_bytes(&event);
+                if self.stream_bytes > KEPT_STREAM_BYTES {
+                    self.findings.stream_events = None;
+                } else if let Some(events) = &mut self.findings.stream_events {
+                    events.push(event);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Findings {
+        self.findings.calls.sort_by_key(|call| call.call_id);
+        self.findings
+    }
+}
+
+/// Size in memory, about.
+fn stream_event_bytes(event: &StreamEvent) -> usize {
+    size_of::<StreamEvent>() + event.data.len() + event.event.as_ref().map_or(0, String::len)
+}
+
+fn external<T>(result: Result<T, trace::Error>) -> Result<T> {
+    result.map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
+/// Sends rows that are already in memory.
+fn send<R>(table: &Table<R>, rows: &[R], projection: &[usize], sink: Sink<'_>) -> Result<()> {
+    for rows in rows.chunks(BATCH_ROWS) {
+        if sink(table.batch(rows, projection)?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Gathers rows into batches of bounded size.
+struct Batches<'a, R: 'static> {
+    table: &'static Table<R>,
+    projection: &'a [usize],
+    sink: Sink<'a>,
+    rows: Vec<R>,
+    bytes: usize,
+}
+
+impl<'a, R> Batches<'a, R> {
+    fn new(table: &'static Table<R>, projection: &'a [usize], sink: Sink<'a>) -> Self {
+        Self { table, projection, sink, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, row: R, bytes: usize) -> Result<ControlFlow<()>> {
+        self.rows.push(row);
+        self.bytes += bytes;
+        if self.rows.len() < BATCH_ROWS && self.bytes < BATCH_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<ControlFlow<()>> {
+        let batch = self.table.batch(&self.rows, self.projection)?;
+        self.rows.clear();
+        self.bytes = 0;
+        Ok((self.sink)(batch))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if !self.rows.is_empty() {
+            let _no_more_follow = self.flush()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! From SQL text to a plan that is known to only read, with errors that name the nearest thing
+//! that exists.
+
+use datafusion::common::TableReference;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::Statement as Sql;
+
+use super::error::{Error, nearest};
+use crate::tables;
+
+/// Plans one statement.
+pub(super) async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan, Error> {
+    let mut statements = DFParser::parse_sql(sql)?;
+    if statements.len() != 1 {
+        return Err(Error::StatementCount(statements.len()));
+    }
+    let statement = statements.pop_front().expect("there is exactly one");
+    check_reads(&statement)?;
+    for table in state.resolve_table_references(&statement)? {
+        check_table(&table)?;
+    }
+    let plan = state.statement_to_plan(statement).await?;
+    // The second look, at what the planner made of it.
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)?;
+    Ok(plan)
+}
+
+/// Refuses what does not merely read.
+fn check_reads(statement: &Statement) -> Result<(), Error> {
+    match statement {
+        Statement::Explain(explain) => check_reads(&explain.statement),
+        Statement::Statement(sql) => match &**sql {
+            Sql::Query(_)
+            | Sql::ExplainTable { .. }
+            | Sql::ShowTables { .. }
+            | Sql::ShowColumns { .. }
+            | Sql::ShowFunctions { .. }
+            | Sql::ShowVariable { .. }
+            | Sql::ShowVariables { .. } => Ok(()),
+            Sql::Explain { statement, .. } => check_reads(&Statement::Statement(statement.clone())),
+            _ => Err(Error::NotReadOnly(first_words(statement))),
+        },
+        _ => Err(Error::NotReadOnly(first_words(statement))),
+    }
+}
+
+/// The words a statement begins with, to name it: `CREATE TABLE`, `DROP`, ...
+fn first_words(statement: &Statement) -> String {
+    let text = statement.to_string();
+    let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase());
+    let words: Vec<_> = text.split_whitespace().take(3).take_while(is_word).collect();
+    if words.is_empty() { "this statement".into() } else { words.join(" ") }
+}
+
+/// Refuses a table that does not exist, before the planner does so in its own words.
+fn check_table(table: &TableReference) -> Result<(), Error> {
+    if table.schema() == Some("information_schema") {
+        return Ok(());
+    }
+    let names: Vec<_> = tables::catalogue().iter().map(|table| table.name).collect();
+    if table.schema().is_none_or(|schema| schema == "public") && names.contains(&table.table()) {
+        return Ok(());
+    }
+    let nearest = nearest(table.table(), names);
+    Err(Error::UnknownTable { name: table.to_string(), nearest })
+}

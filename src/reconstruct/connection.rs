@@ -1,0 +1,426 @@
+//! One connection: orders both directions, reads them as HTTP/1, and pairs requests with responses.
+//!
+//! Responses come in the order of requests (RFC 9112 section 9.3), so exchanges form a queue:
+//!
+//! ```text
+//!  front                                                     back
+//!  ┌───────────────────┬──────────────────┬──────────────────────┐
+//!  │ response ended,   │ current: takes   │ waiting ...  takes   │
+//!  │ request not: ≤ 1  │ response parts   │        request parts │
+//!  └───────────────────┴──────────────────┴──────────────────────┘
+//! ```
+//!
+//! Where the trace hands out response bytes before the request they answer, they wait. Policy for
+//! damage lives here: what is broken costs the message it is in, never the connection.
+
+use std::collections::VecDeque;
+
+use super::Options;
+use super::exchange::{Builder, Ending, Findings};
+use super::finding::PartialReason;
+use super::http1::framing::{self, Framing};
+use super::http1::reader::{Part, Reader};
+use super::protocol::Side;
+use super::stream::{Content, Piece, Stream};
+use crate::event::{Direction, ProcessId, TlsData};
+use crate::time::WallNanos;
+
+/// Response bytes that wait for their request. They precede it only by as much as the recorder
+/// joins into one event, or when there is none because the recording began late.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// Pieces that wait: bounds the cost of many tiny ones.
+const MAX_WAITING_PIECES: usize = 8192;
+
+/// Requests without a response. Clients pipeline a few at most.
+const MAX_OPEN_EXCHANGES: usize = 256;
+
+/// What all connections share.
+pub(crate) struct Context<'a> {
+    pub(crate) options: &'a Options,
+    /// The number of the next exchange.
+    pub(crate) next_http_id: &'a mut u64,
+    pub(crate) findings: Findings<'a>,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    conn_id: u64,
+    process: Option<ProcessId>,
+    written: Stream,
+    read: Stream,
+    requests: Reader,
+    responses: Reader,
+    exchanges: VecDeque<Builder>,
+    /// Response pieces that wait for their request.
+    waiting: VecDeque<(WallNanos, Waiting)>,
+    waiting_bytes: usize,
+    /// Bytes read before the first message, and when the first of them came.
+    read_before_start: Option<(WallNanos, u64)>,
+    /// Not HTTP/1 from here on.
+    opaque: bool,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Data(Vec<u8>),
+    Gap(u64),
+}
+
+impl Connection {
+    pub(crate) fn new(conn_id: u64, process: Option<ProcessId>) -> Self {
+        Self {
+            conn_id,
+            process,
+            written: Stream::default(),
+            read: Stream::default(),
+            requests: Reader::new(Side::Request),
+            responses: Reader::new(Side::Response),
+            exchanges: VecDeque::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            read_before_start: None,
+            opaque: false,
+        }
+    }
+
+    pub(crate) fn process(&self) -> Option<ProcessId> {
+        self.process
+    }
+
+    /// Takes one event of this connection.
+    pub(crate) fn push(&mut self, ts: WallNanos, data: &TlsData, context: &mut Context<'_>) {
+        if self.opaque {
+            return;
+        }
+        // The stream is put aside so that its pieces can be read by the rest of the connection.
+        match data.direction {
+            Direction::Write => {
+                let mut stream = std::mem::take(&mut self.written);
+                stream.push(ts, data, &mut |piece| self.request_piece(piece, context));
+                self.written = stream;
+            }
+            Direction::Read => {
+                let mut stream = std::mem::take(&mut self.read);
+                stream.push(ts, data, &mut |piece| self.response_piece(piece, context));
+                self.read = stream;
+            }
+        }
+    }
+
+    /// Reports all exchanges; no more events will come.
+    pub(crate) fn finish(mut self, ending: Ending, context: &mut Context<'_>) {
+        let mut written = std::mem::take(&mut self.written);
+        written.flush(&mut |piece| self.request_piece(piece, context));
+        let mut read = std::mem::take(&mut self.read);
+        read.flush(&mut |piece| self.response_piece(piece, context));
+        self.release_waiting(true, context);
+
+        let end_ts = self.exchanges.back().map_or(WallNanos(0), Builder::start_ts);
+        match self.requests.finish() {
+            Some(Part::RequestHead(head)) => {
+                if let Some(exchange) = self.open_request() {
+                    exchange.request_head(end_ts, *head);
+                }
+            }
+            Some(Part::Body(bytes)) => {
+                if let Some(exchange) = self.open_request() {
+                    exchange.request_content(end_ts, &bytes);
+                }
+            }
+            _ => {}
+        }
+        self.finish_response(ending, context);
+        for exchange in std::mem::take(&mut self.exchanges) {
+            exchange.finish(ending, context.findings);
+        }
+    }
+
+    fn finish_response(&mut self, ending: Ending, context: &mut Context<'_>) {
+        let until_close = self.responses.ends_with_stream();
+        let last = self.responses.finish();
+        let Some(exchange) =
+            self.exchanges.iter_mut().find(|exchange| !exchange.is_response_done())
+        else {
+            return;
+        };
+        let ts = exchange.last_response_ts().unwrap_or(exchange.start_ts());
+        match last {
+            Some(Part::ResponseHead(head)) if head.status >= 200 => {
+                exchange.response_head(ts, *head);
+            }
+            Some(Part::Body(bytes)) => exchange.response_content(ts, &bytes, context.findings),
+            _ => {}
+        }
+        if until_close && ending == Ending::Closed {
+            exchange.response_closed();
+        }
+    }
+
+    fn request_piece(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {
+        if self.opaque {
+            return;
+        }
+        let mut input = self.requests.input(piece);
+        loop {
+            // A request body is given up for a new request only when it has been answered.
+            let may_restart = self.exchanges.back().is_some_and(Builder::is_response_done);
+            let Some(part) = self.requests.next(&mut input, may_restart) else { break };
+            self.request_part(input.ts, part, context);
+        }
+        self.report_done(context);
+        self.release_waiting(false, context);
+    }
+
+    fn request_part(&mut self, ts: WallNanos, part: Part<'_>, context: &mut Context<'_>) {
+        match part {
+            Part::Start(start_ts) => {
+                self.report_joined_late(context);
+                self.begin_exchange(start_ts, context);
+                return;
+            }
+            Part::Http2 => {
+                self.become_opaque();
+                return;
+            }
+            // Before the first request there is nothing these could belong to.
+            Part::Broken(PartialReason::JoinedLate) => return,
+            Part::Broken(reason) if self.open_request().is_none() => {
+                // Something between two requests: it will most likely be answered.
+                self.begin_exchange(ts, context).request_broken(reason);
+                return;
+            }
+            _ => {}
+        }
+        let exchange = match &part {
+            // Bytes of a damaged request come after it was given up.
+            Part::Lost(_) => self.exchanges.back_mut(),
+            _ => self.open_request(),
+        };
+        let Some(exchange) = exchange else { return };
+        match part {
+            Part::RequestHead(head) => {
+                let framing = framing::request(&head);
+                exchange.request_head(ts, *head);
+                if framing == Framing::Invalid {
+                    exchange.request_broken(PartialReason::Malformed);
+                }
+                self.requests.frame(framing);
+            }
+            Part::Body(bytes) => exchange.request_content(ts, &bytes),
+            Part::BodyGap(bytes) => exchange.request_content_gap(bytes),
+            Part::End(trailers) => exchange.request_end(ts, trailers),
+            Part::Broken(reason) => exchange.request_broken(reason),
+            Part::Lost(bytes) => exchange.lost(bytes),
+            Part::Interrupted => exchange.request_cut(),
+            Part::Skipped(_) | Part::Start(_) | Part::ResponseHead(_) | Part::Http2 => {}
+        }
+    }
+
+    fn response_piece(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {
+        if self.opaque {
+            return;
+        }
+        if self.waiting.is_empty() && !self.must_wait() {
+            self.read_response(piece, context);
+            self.report_done(context);
+            return;
+        }
+        let waiting = match piece.content {
+            Content::Data(bytes) => {
+                self.waiting_bytes += bytes.len();
+                Waiting::Data(bytes.to_vec())
+            }
+            Content::Gap(length) => Waiting::Gap(length),
+        };
+        self.waiting.push_back((piece.ts, waiting));
+        let full =
+            self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES;
+        self.release_waiting(full, context);
+    }
+
+    /// A response begins next and there is no request it could answer.
+    fn must_wait(&self) -> bool {
+        self.responses.is_between() && self.exchanges.iter().all(Builder::is_response_done)
+    }
+
+    fn release_waiting(&mut self, force: bool, context: &mut Context<'_>) {
+        while !self.waiting.is_empty() && (force || !self.must_wait()) {
+            let Some((ts, waiting)) = self.waiting.pop_front() else { break };
+            let content = match &waiting {
+                Waiting::Data(bytes) => {
+                    self.waiting_bytes -= bytes.len();
+                    Content::Data(bytes)
+                }
+                Waiting::Gap(length) => Content::Gap(*length),
+            };
+            self.read_response(Piece { ts, content }, context);
+            self.report_done(context);
+        }
+    }
+
+    fn read_response(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {
+        let mut input = self.responses.input(piece);
+        loop {
+            let may_restart = self.may_restart_response(input.ts);
+            let Some(part) = self.responses.next(&mut input, may_restart) else { break };
+            self.response_part(input.ts, part, context);
+        }
+    }
+
+    /// A response is given up for a new one only when a further request waits for one, or when
+    /// its own head has not been seen.
+    fn may_restart_response(&self, ts: WallNanos) -> bool {
+        let mut open = self.exchanges.iter().filter(|exchange| !exchange.is_response_done());
+        let Some(current) = open.next() else { return true };
+        !current.is_response_head_seen() || open.next().is_some_and(|next| next.start_ts() <= ts)
+    }
+
+    fn response_part(&mut self, ts: WallNanos, part: Part<'_>, context: &mut Context<'_>) {
+        if let Part::Start(start_ts) = part {
+            self.begin_response(start_ts, context);
+            return;
+        }
+        if let (Part::Skipped(bytes), false) = (&part, self.responses.has_started()) {
+            let (_, before) = self.read_before_start.get_or_insert((ts, 0));
+            *before += bytes;
+            return;
+        }
+        if matches!(part, Part::Broken(PartialReason::JoinedLate)) {
+            return;
+        }
+        let Some(exchange) =
+            self.exchanges.iter_mut().find(|exchange| !exchange.is_response_done())
+        else {
+            // Bytes after the last response belong to nothing, yet are not to be framed.
+            if let Part::ResponseHead(_) = part {
+                self.responses.frame(Framing::Tunnel);
+            }
+            return;
+        };
+        match part {
+            Part::ResponseHead(head) if matches!(head.status, 100 | 102..=199) => {
+                exchange.response_interim();
+                self.responses.frame(Framing::Fixed(0));
+            }
+            Part::ResponseHead(head) => {
+                let framing = framing::response(&head, exchange.method());
+                exchange.response_head(ts, *head);
+                self.responses.frame(framing);
+                match framing {
+                    Framing::Tunnel => {
+                        exchange.response_end(ts, Vec::new());
+                        self.become_opaque();
+                    }
+                    Framing::Invalid => exchange.response_broken(PartialReason::Malformed),
+                    _ => {}
+                }
+            }
+            Part::Body(bytes) => exchange.response_content(ts, &bytes, context.findings),
+            Part::BodyGap(bytes) => exchange.response_content_gap(bytes),
+            // The end of an interim response ends nothing.
+            Part::End(trailers) if exchange.is_response_head_seen() => {
+                exchange.response_end(ts, trailers);
+            }
+            Part::Broken(reason) => exchange.response_broken(reason),
+            Part::Lost(bytes) => exchange.lost(bytes),
+            Part::Interrupted => exchange.response_cut(),
+            Part::End(_)
+            | Part::Skipped(_)
+            | Part::Start(_)
+            | Part::RequestHead(_)
+            | Part::Http2 => {}
+        }
+    }
+
+    /// A response begins: decides which request it answers.
+    fn begin_response(&mut self, ts: WallNanos, context: &mut Context<'_>) {
+        let next_waits = |exchanges: &VecDeque<Builder>| {
+            let mut open = exchanges.iter().filter(|exchange| !exchange.is_response_done());
+            open.nth(1).is_some_and(|next| next.start_ts() <= ts)
+        };
+        // After damage the response that was lost is over once the next request waits.
+        let waits = next_waits(&self.exchanges);
+        let open = |exchange: &&mut Builder| !exchange.is_response_done();
+        match self.exchanges.iter_mut().find(open) {
+            Some(current)
+                if current.is_response_head_seen() || (current.is_response_started() && waits) =>
+            {
+                current.response_cut();
+            }
+            _ => {}
+        }
+        match self.exchanges.iter_mut().find(open) {
+            Some(current) if current.start_ts() <= ts => current.response_start(ts),
+            // It precedes every open request: the one it answers was not seen.
+            _ => {
+                let reason = if self.requests.has_started() && !self.exchanges.is_empty() {
+                    PartialReason::Malformed
+                } else {
+                    PartialReason::JoinedLate
+                };
+                let mut exchange = self.new_exchange(ts, context);
+                exchange.request_broken(reason);
+                exchange.response_start(ts);
+                let answered = self.exchanges.iter().take_while(|open| open.is_response_done());
+                self.exchanges.insert(answered.count(), exchange);
+            }
+        }
+    }
+
+    /// Reports what was read before the first message as the rest of an exchange.
+    fn report_joined_late(&mut self, context: &mut Context<'_>) {
+        let Some((ts, bytes)) = self.read_before_start.take() else { return };
+        let mut exchange = self.new_exchange(ts, context);
+        exchange.request_broken(PartialReason::JoinedLate);
+        exchange.response_tail(bytes);
+        exchange.finish(Ending::Done, context.findings);
+    }
+
+    fn begin_exchange(&mut self, ts: WallNanos, context: &mut Context<'_>) -> &mut Builder {
+        if let Some(open) = self.open_request() {
+            open.request_cut();
+        }
+        if self.exchanges.len() >= MAX_OPEN_EXCHANGES
+            && let Some(oldest) = self.exchanges.pop_front()
+        {
+            oldest.finish(Ending::Closed, context.findings);
+        }
+        let exchange = self.new_exchange(ts, context);
+        self.exchanges.push_back(exchange);
+        self.exchanges.back_mut().expect("one was just pushed")
+    }
+
+    fn new_exchange(&self, ts: WallNanos, context: &mut Context<'_>) -> Builder {
+        let http_id = *context.next_http_id;
+        *context.next_http_id += 1;
+        Builder::new(http_id, self.conn_id, self.process, ts, context.options)
+    }
+
+    /// The exchange whose request has not ended.
+    fn open_request(&mut self) -> Option<&mut Builder> {
+        self.exchanges.back_mut().filter(|exchange| !exchange.is_request_done())
+    }
+
+    fn become_opaque(&mut self) {
+        self.opaque = true;
+        self.requests.tunnel();
+        self.responses.tunnel();
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+    }
+
+    /// Reports exchanges from the front for as long as they are whole.
+    fn report_done(&mut self, context: &mut Context<'_>) {
+        while self
+            .exchanges
+            .front()
+            .is_some_and(|front| front.is_request_done() && front.is_response_done())
+        {
+            if let Some(exchange) = self.exchanges.pop_front() {
+                exchange.finish(Ending::Done, context.findings);
+            }
+        }
+    }
+}

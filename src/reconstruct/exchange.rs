@@ -1,0 +1,396 @@
+//! One HTTP exchange in the making: parts of its request and response in, findings out.
+//!
+//! Owns times, sizes, completeness and the way of content through content coding, event stream
+//! and model API. Which exchange a part belongs to is decided by [`super::connection`].
+
+use super::body::Body;
+use super::finding::{
+    Completeness, Exchange, Finding, Header, LlmCall, PartialReason, StreamEvent,
+};
+use super::http1::framing;
+use super::http1::head::{RequestHead, ResponseHead, list, values};
+use super::{Options, llm, sse};
+use crate::event::ProcessId;
+use crate::time::WallNanos;
+
+/// Receives findings.
+pub(crate) type Findings<'a> = &'a mut dyn FnMut(Finding);
+
+/// An exchange not yet reported.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    found: Exchange,
+    options: Options,
+    damage: Option<PartialReason>,
+    request_body: Body,
+    request_done: bool,
+    response_body: Body,
+    response_done: bool,
+    response_started: bool,
+    response_head_seen: bool,
+    last_response_ts: Option<WallNanos>,
+    longest_pause_ms: Option<f64>,
+    events: Option<EventStream>,
+    observer: Option<llm::Observer>,
+}
+
+#[derive(Debug, Default)]
+struct EventStream {
+    parser: sse::Parser,
+    next_seq: u64,
+}
+
+/// Why no more parts will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The request and the response have ended.
+    Done,
+    /// The connection or its process ended.
+    Closed,
+    /// The recording ended.
+    StillOpen,
+}
+
+impl Builder {
+    /// An exchange whose first byte came at `start_ts`.
+    pub(crate) fn new(
+        http_id: u64,
+        conn_id: u64,
+        process: Option<ProcessId>,
+        start_ts: WallNanos,
+        options: &Options,
+    ) -> Self {
+        let body = || Body::new(&[], options.keep_bodies, options.max_body_bytes);
+        Self {
+            found: Exchange {
+                http_id,
+                conn_id,
+                process,
+                start_ts,
+                request_end_ts: None,
+                first_byte_ts: None,
+                end_ts: None,
+                method: None,
+                scheme: "https".to_owned(),
+                host: None,
+                path: None,
+                http_version: "1.1".to_owned(),
+                status: None,
+                request_headers: Vec::new(),
+                response_headers: Vec::new(),
+                request_body: None,
+                response_body: None,
+                request_body_bytes: 0,
+                response_body_bytes: 0,
+                request_wire_bytes: 0,
+                response_wire_bytes: 0,
+                content_encoding: None,
+                completeness: Completeness::Complete,
+                lost_bytes: 0,
+                max_gap_ms: None,
+            },
+            options: options.clone(),
+            damage: None,
+            request_body: body(),
+            request_done: false,
+            response_body: body(),
+            response_done: false,
+            response_started: false,
+            response_head_seen: false,
+            last_response_ts: None,
+            longest_pause_ms: None,
+            events: None,
+            observer: None,
+        }
+    }
+
+    pub(crate) fn start_ts(&self) -> WallNanos {
+        self.found.start_ts
+    }
+
+    pub(crate) fn method(&self) -> Option<&str> {
+        self.found.method.as_deref()
+    }
+
+    /// When the latest byte of the response came.
+    pub(crate) fn last_response_ts(&self) -> Option<WallNanos> {
+        self.last_response_ts
+    }
+
+    /// No more of the request will come.
+    pub(crate) fn is_request_done(&self) -> bool {
+        self.request_done
+    }
+
+    /// No more of the response will come.
+    pub(crate) fn is_response_done(&self) -> bool {
+        self.response_done
+    }
+
+    /// The final response, or one not yet known to be interim, has begun.
+    pub(crate) fn is_response_started(&self) -> bool {
+        self.response_started
+    }
+
+    /// The head of the final response was read.
+    pub(crate) fn is_response_head_seen(&self) -> bool {
+        self.response_head_seen
+    }
+
+    /// Notes damage; the first kind counts.
+    pub(crate) fn damaged(&mut self, reason: PartialReason) {
+        self.damage.get_or_insert(reason);
+    }
+
+    /// Notes bytes that are missing.
+    pub(crate) fn lost(&mut self, bytes: u64) {
+        self.found.lost_bytes = self.found.lost_bytes.saturating_add(bytes);
+    }
+
+    pub(crate) fn request_head(&mut self, ts: WallNanos, head: RequestHead) {
+        let (authority, path) = split_target(&head.method, &head.target);
+        let host_field = values(&head.headers, "host").next();
+        self.found.host = authority.or(host_field).map(str::to_owned);
+        self.found.path = path.map(str::to_owned);
+        self.found.http_version = head.version.to_owned();
+        self.observer = llm::Observer::for_request(
+            &head,
+            self.found.host.as_deref(),
+            self.found.path.as_deref(),
+        );
+        self.request_body = self.body(&head.headers);
+        self.found.method = Some(head.method);
+        self.found.request_headers = head.headers;
+        self.found.request_end_ts = Some(ts);
+    }
+
+    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8]) {
+        self.found.request_end_ts = Some(ts);
+        let observer = &mut self.observer;
+        self.request_body.push(bytes, &mut |decoded| {
+            if let Some(observer) = observer {
+                observer.request_bytes(decoded);
+            }
+        });
+    }
+
+    pub(crate) fn request_content_gap(&mut self, bytes: u64) {
+        self.damaged(PartialReason::Gap);
+        self.lost(bytes);
+        self.request_body.gap();
+        if let Some(observer) = &mut self.observer {
+            observer.request_gap();
+        }
+    }
+
+    pub(crate) fn request_end(&mut self, ts: WallNanos, trailers: Vec<Header>) {
+        self.found.request_end_ts = Some(ts);
+        self.found.request_headers.extend(trailers);
+        self.request_done = true;
+        if self.damage.is_none() && !self.request_body.is_decoded() {
+            self.damaged(PartialReason::Decoding);
+        }
+    }
+
+    /// A new request began where this one should have gone on.
+    pub(crate) fn request_cut(&mut self) {
+        self.request_done = true;
+        // RFC 9110 section 10.1.1: a client that waited for 100 (Continue) and got a final
+        // response may leave its body out.
+        let waited = list(&self.found.request_headers, "expect")
+            .any(|what| what.eq_ignore_ascii_case(CONTINUE));
+        if !(waited && self.request_body.wire_bytes() == 0) {
+            self.damaged(PartialReason::Malformed);
+        }
+    }
+
+    /// The request is damaged so that its end will not be seen.
+    pub(crate) fn request_broken(&mut self, reason: PartialReason) {
+        self.damaged(reason);
+        self.request_body.gap();
+        if let Some(observer) = &mut self.observer {
+            observer.request_gap();
+        }
+        self.request_done = true;
+    }
+
+    pub(crate) fn response_start(&mut self, ts: WallNanos) {
+        self.response_started = true;
+        self.found.first_byte_ts.get_or_insert(ts);
+        self.response_arrival(ts);
+    }
+
+    /// What began was an interim response (RFC 9110 section 15.2): it is forgotten.
+    pub(crate) fn response_interim(&mut self) {
+        self.response_started = false;
+        self.found.first_byte_ts = None;
+        self.last_response_ts = None;
+        self.longest_pause_ms = None;
+    }
+
+    pub(crate) fn response_head(&mut self, ts: WallNanos, head: ResponseHead) {
+        self.response_arrival(ts);
+        self.response_head_seen = true;
+        self.found.status = Some(head.status);
+        if self.found.method.is_none() {
+            self.found.http_version = head.version.to_owned();
+        }
+        self.response_body = self.body(&head.headers);
+        let codings: Vec<_> = list(&head.headers, "content-encoding").collect();
+        self.found.content_encoding = (!codings.is_empty()).then(|| codings.join(", "));
+        let content_type = values(&head.headers, "content-type").next().unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let streamed = media_type.eq_ignore_ascii_case("text/event-stream");
+        self.events = streamed.then(EventStream::default);
+        if let Some(observer) = &mut self.observer {
+            observer.response_head(&head, streamed);
+        }
+        self.found.response_headers = head.headers;
+    }
+
+    pub(crate) fn response_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
+        self.response_arrival(ts);
+        let (events, observer) = (&mut self.events, &mut self.observer);
+        let http_id = self.found.http_id;
+        self.response_body.push(bytes, &mut |decoded| match (&mut *events, &mut *observer) {
+            (Some(EventStream { parser, next_seq }), observer) => {
+                parser.push(decoded, &mut |event| {
+                    if let Some(observer) = observer {
+                        observer.event(ts, event.event, event.data);
+                    }
+                    findings(Finding::StreamEvent(StreamEvent {
+                        http_id,
+                        seq: *next_seq,
+                        ts,
+                        event: event.event.map(str::to_owned),
+                        data: event.data.to_owned(),
+                    }));
+                    *next_seq += 1;
+                });
+            }
+            (None, Some(observer)) => observer.response_bytes(decoded),
+            (None, None) => {}
+        });
+    }
+
+    pub(crate) fn response_content_gap(&mut self, bytes: u64) {
+        self.lost(bytes);
+        self.response_broken(PartialReason::Gap);
+    }
+
+    /// Content is missing or cannot be told apart from here on.
+    pub(crate) fn response_broken(&mut self, reason: PartialReason) {
+        self.damaged(reason);
+        self.response_body.gap();
+        if let Some(events) = &mut self.events {
+            events.parser.gap();
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.response_gap();
+        }
+    }
+
+    pub(crate) fn response_end(&mut self, ts: WallNanos, trailers: Vec<Header>) {
+        self.response_arrival(ts);
+        self.found.response_headers.extend(trailers);
+        self.response_closed();
+    }
+
+    /// This many bytes of the response's end were seen, and nothing before.
+    pub(crate) fn response_tail(&mut self, bytes: u64) {
+        self.found.response_wire_bytes = bytes;
+        self.response_done = true;
+    }
+
+    /// A body that lasts until the connection closes has ended by that.
+    pub(crate) fn response_closed(&mut self) {
+        self.response_done = true;
+        if self.damage.is_none() && !self.response_body.is_decoded() {
+            self.damaged(PartialReason::Decoding);
+        }
+    }
+
+    /// Another message began where this response should have gone on.
+    pub(crate) fn response_cut(&mut self) {
+        self.damaged(PartialReason::Malformed);
+        self.response_done = true;
+    }
+
+    /// Reports the exchange, and the model call it may be.
+    pub(crate) fn finish(mut self, ending: Ending, findings: Findings<'_>) {
+        let whole = self.request_done && self.response_done;
+        if !whole {
+            self.damaged(match ending {
+                Ending::StillOpen => PartialReason::StillOpen,
+                _ if !self.response_started => PartialReason::NoResponse,
+                Ending::Closed | Ending::Done => PartialReason::Closed,
+            });
+        }
+        let request_whole = self.request_done && self.damage.is_none();
+        let found = &mut self.found;
+        found.completeness = self.damage.map_or(Completeness::Complete, Completeness::Partial);
+        let response_over = self.response_done || ending == Ending::Closed;
+        found.end_ts = self.last_response_ts.filter(|_| response_over);
+        if !self.request_done {
+            found.request_end_ts = None;
+        }
+        found.max_gap_ms = self.longest_pause_ms;
+        found.request_body_bytes = self.request_body.decoded_bytes();
+        found.request_wire_bytes = self.request_body.wire_bytes();
+        found.response_body_bytes = self.response_body.decoded_bytes();
+        found.response_wire_bytes += self.response_body.wire_bytes();
+        // Bodies are added after the call has taken its copy of the rest.
+        let call: Option<LlmCall> =
+            self.observer.and_then(|observer| observer.finish(self.found.clone(), request_whole));
+        self.found.request_body = self.request_body.take_kept();
+        self.found.response_body = self.response_body.take_kept();
+        findings(Finding::Exchange(Box::new(self.found)));
+        if let Some(call) = call {
+            findings(Finding::LlmCall(Box::new(call)));
+        }
+    }
+
+    fn body(&self, headers: &[Header]) -> Body {
+        let codings = framing::codings(headers);
+        Body::new(&codings, self.options.keep_bodies, self.options.max_body_bytes)
+    }
+
+    fn response_arrival(&mut self, ts: WallNanos) {
+        if let Some(last) = self.last_response_ts.replace(ts) {
+            let pause_ms = ts.ms_since(last).max(0.0);
+            self.longest_pause_ms =
+                Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));
+        }
+    }
+}
+
+const CONTINUE: &str = "100-continue";
+
+/// Authority and path of a request target (RFC 9112 section 3.2).
+fn split_target<'a>(method: &str, target: &'a str) -> (Option<&'a str>, Option<&'a str>) {
+    if method == "CONNECT" {
+        return (Some(target), None);
+    }
+    match target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(path_at);
+            (Some(authority), Some(if path.is_empty() { "/" } else { path }))
+        }
+        _ => (None, Some(target)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_target;
+
+    #[test]
+    fn targets_are_split_by_their_form() {
+        assert_eq!(split_target("GET", "/a?b=c://d"), (None, Some("/a?b=c://d")));
+        assert_eq!(split_target("GET", "http://h:1/a?b"), (Some("h:1"), Some("/a?b")));
+        assert_eq!(split_target("GET", "https://h"), (Some("h"), Some("/")));
+        assert_eq!(split_target("OPTIONS", "*"), (None, Some("*")));
+        assert_eq!(split_target("CONNECT", "h:443"), (Some("h:443"), None));
+    }
+}

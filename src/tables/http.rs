@@ -1,0 +1,262 @@
+//! Tables `http` and `stream_events`: HTTP exchanges and the server-sent events in their responses.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
+use crate::reconstruct::finding::{Completeness, Exchange, Header, StreamEvent};
+
+const NO_PROCESS: &str = "the process is not known";
+const NO_HEAD: &str = "the request head was not captured";
+const NO_RESPONSE: &str = "no response head was captured";
+const NO_END: &str = "the end of the response was not seen";
+const NOT_KEPT: &str = "the body was not captured";
+
+/// One row per HTTP exchange.
+pub const HTTP: Table<Exchange> = Table {
+    name: "http",
+    description: "One row per HTTP request and its response, reconstructed from TLS plaintext; \
+                  ordered by the time the exchange ended.",
+    columns: &[
+        Column::new(
+            "http_id",
+            Cell::Int(|x| int(x.http_id)),
+            "Number of the exchange, from 1 in the order in which requests began.",
+            NEVER,
+        ),
+        Column::new("conn_id", Cell::Int(|x| conn_id(x.conn_id)), "Connection it used.", NEVER),
+        Column::new(
+            "pid",
+            Cell::Int(|x| x.process.and_then(|process| int(process.pid))),
+            "Process that made the request.",
+            NO_PROCESS,
+        ),
+        Column::new(
+            "process_start_ts",
+            Cell::Ts(|x| x.process.map(|process| process.start_ts)),
+            "When that process was created; with pid it names the process.",
+            NO_PROCESS,
+        ),
+        Column::new(
+            "start_ts",
+            Cell::Ts(|x| Some(x.start_ts)),
+            "First byte of the request.",
+            NEVER,
+        ),
+        Column::new(
+            "request_end_ts",
+            Cell::Ts(|x| x.request_end_ts),
+            "Last byte of the request.",
+            "the end of the request was not seen",
+        ),
+        Column::new(
+            "first_byte_ts",
+            Cell::Ts(|x| x.first_byte_ts),
+            "First byte of the final (not 1xx) response.",
+            NO_RESPONSE,
+        ),
+        Column::new("end_ts", Cell::Ts(|x| x.end_ts), "Last byte of the response.", NO_END),
+        Column::measured(
+            "duration_ms",
+            "ms",
+            Cell::Float(duration_ms),
+            "First byte of the request to last byte of the response.",
+            NO_END,
+        ),
+        Column::new("method", Cell::Text(|x| opt_text(&x.method)), "Request method.", NO_HEAD),
+        Column::new("scheme", Cell::Text(|x| text(&x.scheme)), "https for TLS.", NEVER),
+        Column::new(
+            "host",
+            Cell::Text(|x| opt_text(&x.host)),
+            "Authority: from the request target or the Host field.",
+            "the request head was not captured or names none",
+        ),
+        Column::new(
+            "path",
+            Cell::Text(|x| opt_text(&x.path)),
+            "Request target without scheme and authority, query included.",
+            NO_HEAD,
+        ),
+        Column::new("http_version", Cell::Text(|x| text(&x.http_version)), "1.0 or 1.1.", NEVER),
+        Column::new(
+            "status",
+            Cell::Int(|x| x.status.map(i64::from)),
+            "Final status code.",
+            NO_RESPONSE,
+        ),
+        Column::new(
+            "request_headers",
+            Cell::Text(|x| headers_json(&x.request_headers)),
+            "Request fields as a JSON object: names in lower case, values of a repeated field \
+             joined by ', ' (RFC 9110, 5.3). request_headers->>'user-agent' takes one.",
+            NO_HEAD,
+        ),
+        Column::new(
+            "response_headers",
+            Cell::Text(|x| headers_json(&x.response_headers)),
+            "Response fields, trailers included, as a JSON object like request_headers; values of \
+             a repeated set-cookie are joined by a line feed.",
+            NO_RESPONSE,
+        ),
+        Column::new(
+            "request_body",
+            Cell::Binary(|x| x.request_body.as_deref()),
+            "Request body, content coding undone; body_text(request_body) reads it as text.",
+            NOT_KEPT,
+        ),
+        Column::new(
+            "response_body",
+            Cell::Binary(|x| x.response_body.as_deref()),
+            "Response body, content coding undone; body_text(response_body) reads it as text.",
+            NOT_KEPT,
+        ),
+        Column::measured(
+            "request_body_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.request_body_bytes)),
+            "Size of the request body after content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "response_body_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.response_body_bytes)),
+            "Size of the response body after content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "request_wire_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.request_wire_bytes)),
+            "Size of the request body before content decoding, without chunk framing.",
+            NEVER,
+        ),
+        Column::measured(
+            "response_wire_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.response_wire_bytes)),
+            "Size of the response body before content decoding, without chunk framing.",
+            NEVER,
+        ),
+        Column::new(
+            "content_encoding",
+            Cell::Text(|x| opt_text(&x.content_encoding)),
+            "Content codings of the response, as its Content-Encoding field says.",
+            "the response has no such field",
+        ),
+        Column::measured(
+            "max_gap_ms",
+            "ms",
+            Cell::Float(|x| x.max_gap_ms),
+            "Longest time between two arrivals of response bytes after the first.",
+            "the response arrived at once or not at all",
+        ),
+        Column::new(
+            "complete",
+            Cell::Bool(|x| Some(x.completeness == Completeness::Complete)),
+            "Whether request and response were seen to their ends without a gap.",
+            NEVER,
+        ),
+        Column::new(
+            "completeness_reason",
+            Cell::Text(completeness_reason),
+            "Why it is not complete: still_open, closed, gap, malformed, no_response, joined_late, \
+             decoding.",
+            "it is complete",
+        ),
+        Column::measured(
+            "lost_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.lost_bytes)),
+            "Bytes of it known to be missing.",
+            NEVER,
+        ),
+    ],
+};
+
+/// One row per server-sent event.
+pub const STREAM_EVENTS: Table<StreamEvent> = Table {
+    name: "stream_events",
+    description: "One row per server-sent event of a response (WHATWG HTML, 9.2).",
+    columns: &[
+        Column::new(
+            "http_id",
+            Cell::Int(|x| int(x.http_id)),
+            "Exchange whose response it is part of; equal to call_id for calls to a model.",
+            NEVER,
+        ),
+        Column::new("seq", Cell::Int(|x| int(x.seq)), "Position in the stream, from 0.", NEVER),
+        Column::new("ts", Cell::Ts(|x| Some(x.ts)), "When its last byte arrived.", NEVER),
+        Column::new(
+            "event",
+            Cell::Text(|x| opt_text(&x.event)),
+            "Its event field.",
+            "it has none; its type is then message",
+        ),
+        Column::new(
+            "data",
+            Cell::Text(|x| text(&x.data)),
+            "Its data lines joined by line feeds; mostly JSON: data->>'type'.",
+            NEVER,
+        ),
+    ],
+};
+
+/// First byte of the request to last byte of the response.
+pub(super) fn duration_ms(exchange: &Exchange) -> Option<f64> {
+    exchange.end_ts.map(|end| end.ms_since(exchange.start_ts))
+}
+
+/// The `completeness_reason` column.
+pub(super) fn completeness_reason(exchange: &Exchange) -> Option<Cow<'_, str>> {
+    match exchange.completeness {
+        Completeness::Complete => None,
+        Completeness::Partial(reason) => text(reason.as_str()),
+    }
+}
+
+/// Header fields as a JSON object; `None` when the head is missing (every head has some field).
+fn headers_json(headers: &[Header]) -> Option<Cow<'_, str>> {
+    if headers.is_empty() {
+        return None;
+    }
+    let mut fields: Map<String, Value> = Map::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        // RFC 9110, 5.3: Set-Cookie is the one field that must not be joined by commas.
+        let separator = if name == "set-cookie" { "\n" } else { ", " };
+        match fields.get_mut(&name) {
+            Some(Value::String(joined)) => {
+                joined.push_str(separator);
+                joined.push_str(value);
+            }
+            _ => {
+                fields.insert(name, Value::String(value.clone()));
+            }
+        }
+    }
+    Some(Cow::Owned(Value::Object(fields).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> Vec<Header> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn header_names_are_folded_and_repeated_fields_joined() {
+        let headers = fields(&[("X-A", "1"), ("Set-Cookie", "a=1, b"), ("x-a", "2\"")]);
+        assert_eq!(headers_json(&headers).unwrap(), r#"{"x-a":"1, 2\"","set-cookie":"a=1, b"}"#);
+        let cookies = fields(&[("Set-Cookie", "a=1"), ("set-cookie", "b=2")]);
+        assert_eq!(headers_json(&cookies).unwrap(), r#"{"set-cookie":"a=1\nb=2"}"#);
+    }
+
+    #[test]
+    fn a_missing_head_is_unknown_not_empty() {
+        assert_eq!(headers_json(&[]), None);
+    }
+}

@@ -1,0 +1,325 @@
+//! Table `llm_calls`: requests to models, joined with what the agent's own machine did meanwhile.
+
+use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
+use super::http::{completeness_reason, duration_ms};
+use crate::reconstruct::finding::{Completeness, LlmCall};
+
+/// A call and what became known of it beside the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRow {
+    /// The call as reconstructed.
+    pub call: LlmCall,
+    /// [`LlmCall::agent`], else the name of the process.
+    pub agent: Option<String>,
+    /// CPU of the process tree during the call, 100 = one core.
+    pub avg_cpu_percent: Option<f64>,
+    /// Resident memory of the process tree during the call.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+const NO_PROCESS: &str = "the process is not known";
+const NO_HEAD: &str = "the request head was not captured";
+const NO_RESPONSE: &str = "no response head was captured";
+const NO_END: &str = "the end of the response was not seen";
+const NOT_REPORTED: &str = "the provider did not report it, or not before the stream ended";
+const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
+
+/// One row per request to a model.
+pub const LLM_CALLS: Table<CallRow> = Table {
+    name: "llm_calls",
+    description: "One row per request to a model, ordered by call_id.",
+    columns: &[
+        Column::new(
+            "call_id",
+            Cell::Int(|x| int(x.call.call_id)),
+            "Number of the call; equal to its http_id, so not consecutive.",
+            NEVER,
+        ),
+        Column::new(
+            "http_id",
+            Cell::Int(|x| int(x.call.exchange.http_id)),
+            "HTTP exchange it is, in table http.",
+            NEVER,
+        ),
+        Column::new(
+            "conn_id",
+            Cell::Int(|x| conn_id(x.call.exchange.conn_id)),
+            "Connection it used.",
+            NEVER,
+        ),
+        Column::new(
+            "pid",
+            Cell::Int(|x| x.call.exchange.process.and_then(|process| int(process.pid))),
+            "Process that made the call.",
+            NO_PROCESS,
+        ),
+        Column::new(
+            "process_start_ts",
+            Cell::Ts(|x| x.call.exchange.process.map(|process| process.start_ts)),
+            "When that process was created; with pid it names the process.",
+            NO_PROCESS,
+        ),
+        Column::new(
+            "agent",
+            Cell::Text(|x| opt_text(&x.agent)),
+            "Program that made the call: as its User-Agent field names it, such as \
+             claude-cli/2.1.197, else the name of its process.",
+            "neither is known",
+        ),
+        Column::new(
+            "provider",
+            Cell::Text(|x| text(&x.call.provider)),
+            "Who runs the model, in OpenTelemetry's words: anthropic, openai, ...; by the shape of \
+             the API and the host.",
+            NEVER,
+        ),
+        Column::new(
+            "api",
+            Cell::Text(|x| text(&x.call.api)),
+            "Shape of the API: anthropic_messages or openai_chat.",
+            NEVER,
+        ),
+        Column::new(
+            "transport",
+            Cell::Text(|x| text(&x.call.transport)),
+            "How the response came: sse (streamed) or http (whole).",
+            NEVER,
+        ),
+        Column::new(
+            "method",
+            Cell::Text(|x| opt_text(&x.call.exchange.method)),
+            "Request method.",
+            NO_HEAD,
+        ),
+        Column::new(
+            "host",
+            Cell::Text(|x| opt_text(&x.call.exchange.host)),
+            "Authority the request went to.",
+            NO_HEAD,
+        ),
+        Column::new(
+            "path",
+            Cell::Text(|x| opt_text(&x.call.exchange.path)),
+            "Request target, query included.",
+            NO_HEAD,
+        ),
+        Column::new(
+            "status",
+            Cell::Int(|x| x.call.exchange.status.map(i64::from)),
+            "HTTP status code.",
+            NO_RESPONSE,
+        ),
+        Column::new(
+            "error_type",
+            Cell::Text(|x| opt_text(&x.call.error_type)),
+            "The provider's error type, also of an error in the midst of a stream.",
+            "no error was reported",
+        ),
+        Column::new(
+            "request_model",
+            Cell::Text(|x| opt_text(&x.call.request_model)),
+            "Model asked for.",
+            "the request body was not captured or names none",
+        ),
+        Column::new(
+            "model",
+            Cell::Text(|x| opt_text(&x.call.model)),
+            "Model that answered.",
+            "the response names none",
+        ),
+        Column::new(
+            "stop_reason",
+            Cell::Text(|x| opt_text(&x.call.stop_reason)),
+            "Why the model stopped, in the provider's own word.",
+            NOT_REPORTED,
+        ),
+        Column::new(
+            "start_ts",
+            Cell::Ts(|x| Some(x.call.exchange.start_ts)),
+            "First byte of the request.",
+            NEVER,
+        ),
+        Column::new(
+            "request_end_ts",
+            Cell::Ts(|x| x.call.exchange.request_end_ts),
+            "Last byte of the request.",
+            "the end of the request was not seen",
+        ),
+        Column::new(
+            "first_byte_ts",
+            Cell::Ts(|x| x.call.exchange.first_byte_ts),
+            "First byte of the response.",
+            NO_RESPONSE,
+        ),
+        Column::new(
+            "first_token_ts",
+            Cell::Ts(|x| x.call.first_token_ts),
+            "When the first generated content (text, thinking or tool arguments) arrived.",
+            NO_CONTENT,
+        ),
+        Column::new(
+            "end_ts",
+            Cell::Ts(|x| x.call.exchange.end_ts),
+            "Last byte of the response.",
+            NO_END,
+        ),
+        Column::measured(
+            "duration_ms",
+            "ms",
+            Cell::Float(|x| duration_ms(&x.call.exchange)),
+            "start_ts to end_ts.",
+            NO_END,
+        ),
+        Column::measured(
+            "ttft_ms",
+            "ms",
+            Cell::Float(ttft_ms),
+            "Time to first token: request_end_ts to first_token_ts; from start_ts where the end of \
+             the request was not seen.",
+            NO_CONTENT,
+        ),
+        Column::measured(
+            "max_gap_ms",
+            "ms",
+            Cell::Float(|x| x.call.exchange.max_gap_ms),
+            "Longest time between two arrivals of response bytes after the first.",
+            "the response arrived at once or not at all",
+        ),
+        Column::measured(
+            "input_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.input_tokens.and_then(int)),
+            "Input billed at the full price: neither read from nor written to a cache.",
+            NOT_REPORTED,
+        ),
+        Column::measured(
+            "cache_read_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.cache_read_tokens.and_then(int)),
+            "Input read from the provider's cache.",
+            NOT_REPORTED,
+        ),
+        Column::measured(
+            "cache_creation_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.cache_creation_tokens.and_then(int)),
+            "Input written to the provider's cache.",
+            NOT_REPORTED,
+        ),
+        Column::measured(
+            "total_input_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.total_input_tokens().and_then(int)),
+            "input_tokens + cache_read_tokens + cache_creation_tokens, unknown parts as none.",
+            "all three are unknown",
+        ),
+        Column::measured(
+            "output_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.output_tokens.and_then(int)),
+            "All billed output, reasoning included.",
+            NOT_REPORTED,
+        ),
+        Column::measured(
+            "reasoning_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.reasoning_tokens.and_then(int)),
+            "The part of output_tokens that was reasoning.",
+            NOT_REPORTED,
+        ),
+        Column::new(
+            "usage_state",
+            Cell::Text(|x| text(x.call.usage_state.as_str())),
+            "How the counts came to be known: reported (final), partial (the stream ended before \
+             the final counts), none.",
+            NEVER,
+        ),
+        Column::new(
+            "usage_json",
+            Cell::Text(|x| opt_text(&x.call.usage.usage_json)),
+            "The provider's own usage object, as JSON; later fields overwrite earlier ones.",
+            "the provider sent none",
+        ),
+        Column::measured(
+            "request_body_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.call.exchange.request_body_bytes)),
+            "Size of the request body after content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "response_body_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.call.exchange.response_body_bytes)),
+            "Size of the response body after content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "request_wire_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.call.exchange.request_wire_bytes)),
+            "Size of the request body before content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "response_wire_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.call.exchange.response_wire_bytes)),
+            "Size of the response body before content decoding.",
+            NEVER,
+        ),
+        Column::measured(
+            "avg_cpu_percent",
+            "percent",
+            Cell::Float(|x| x.avg_cpu_percent),
+            "CPU that the process and its descendants used from start_ts to end_ts, 100 = one \
+             core; interpolated between samples and process ends.",
+            "the end of the call was not seen, or nothing was sampled around it",
+        ),
+        Column::measured(
+            "peak_rss_bytes",
+            "bytes",
+            Cell::Int(|x| x.peak_rss_bytes.and_then(int)),
+            "Highest sum of the last sampled resident memory of the process and its descendants, \
+             at start_ts and at every sample until end_ts; pages they share count in each.",
+            "nothing was sampled before or during the call",
+        ),
+        Column::new(
+            "request_id",
+            Cell::Text(|x| opt_text(&x.call.request_id)),
+            "The provider's id of the request, from the response head.",
+            "the response head has none",
+        ),
+        Column::new(
+            "response_id",
+            Cell::Text(|x| opt_text(&x.call.response_id)),
+            "The provider's id of the response, from its body.",
+            "the response body has none",
+        ),
+        Column::new(
+            "complete",
+            Cell::Bool(|x| Some(x.call.exchange.completeness == Completeness::Complete)),
+            "Whether request and response were seen to their ends without a gap.",
+            NEVER,
+        ),
+        Column::new(
+            "completeness_reason",
+            Cell::Text(|x| completeness_reason(&x.call.exchange)),
+            "Why it is not complete; words as in table http.",
+            "it is complete",
+        ),
+        Column::measured(
+            "lost_bytes",
+            "bytes",
+            Cell::Int(|x| int(x.call.exchange.lost_bytes)),
+            "Bytes of it known to be missing.",
+            NEVER,
+        ),
+    ],
+};
+
+fn ttft_ms(row: &CallRow) -> Option<f64> {
+    let exchange = &row.call.exchange;
+    let from = exchange.request_end_ts.unwrap_or(exchange.start_ts);
+    row.call.first_token_ts.map(|first| first.ms_since(from))
+}

@@ -1,0 +1,251 @@
+//! The events of a trace in order: one cursor per kind and row group, merged by time.
+//!
+//! Rows of a group are stored by kind. Reading them in time order with bounded memory takes one
+//! cursor per kind, each over that kind's rows and columns only, so that no payload is touched when
+//! none was asked for, and a k-way merge by time and sequence number.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use arrow::array::AsArray;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+
+use super::decode::Rows;
+use super::error::Error;
+use super::order::{Inversions, Reorder, Stream};
+use super::reader::{Shared, Skipped, next_batch};
+use super::schema::{Column, KINDS};
+use crate::event::Event;
+use crate::time::WallNanos;
+
+/// Rows of a cursor that are decoded at one time. Payload and text are views, so that this bounds
+/// memory also where rows are large.
+const CURSOR_ROWS: usize = 256;
+/// Rows at one time where only positions are read.
+const SCAN_ROWS: usize = 8192;
+
+const TLS_DATA: &str = "tls_data";
+
+/// Iterator over the events of a trace; see [`super::Reader::events`].
+pub struct Events {
+    shared: Arc<Shared>,
+    /// The kinds to return: those asked for and known.
+    kinds: Vec<&'static str>,
+    /// Whether every kind was asked for, so that unknown ones count as skipped.
+    all: bool,
+    /// Row groups not begun yet.
+    groups: Range<usize>,
+    group: Option<Group>,
+    ready: VecDeque<Event>,
+}
+
+impl Events {
+    pub(crate) fn new(shared: Arc<Shared>, kinds: Option<&[&str]>) -> Self {
+        let known = KINDS.iter().map(|kind| kind.name);
+        let is_wanted = |kind: &&str| kinds.is_none_or(|kinds| kinds.contains(kind));
+        let groups = 0..shared.group_count();
+        let kinds_wanted = known.filter(is_wanted).collect();
+        let all = kinds.is_none();
+        Self { shared, kinds: kinds_wanted, all, groups, group: None, ready: VecDeque::new() }
+    }
+
+    /// Moves on until at least one event is ready or all are read.
+    fn advance(&mut self) -> Result<(), Error> {
+        while self.ready.is_empty() {
+            if let Some(group) = &mut self.group {
+                if !group.advance(&self.shared, &mut self.ready)? {
+                    self.group = None;
+                }
+            } else if let Some(index) = self.groups.next() {
+                self.group = Group::open(&self.shared, index, &self.kinds, self.all)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.advance() {
+            self.group = None;
+            self.groups = 0..0;
+            return Some(Err(error));
+        }
+        self.ready.pop_front().map(Ok)
+    }
+}
+
+/// A row group being read.
+struct Group {
+    cursors: Vec<Cursor>,
+    reorder: Reorder,
+}
+
+impl Group {
+    /// `None` when the group has no rows of these kinds.
+    fn open(
+        shared: &Arc<Shared>,
+        index: usize,
+        kinds: &[&'static str],
+        all: bool,
+    ) -> Result<Option<Self>, Error> {
+        let footer = shared.group(index)?;
+        if !all && !kinds.iter().any(|kind| shared.may_hold(footer, kind)) {
+            return Ok(None);
+        }
+        let row_count = usize::try_from(footer.num_rows()).unwrap_or(0);
+        let ranges = kind_ranges(shared, index, all)?;
+        let mut cursors = Vec::new();
+        let mut reorder = Reorder::default();
+        for kind in kinds {
+            let Some(rows) = ranges.get(kind) else { continue };
+            let select = || RowSelection::from_consecutive_ranges(rows.iter().cloned(), row_count);
+            if *kind == TLS_DATA {
+                reorder = Reorder::new(inverted_offsets(shared, index, select)?);
+            }
+            let wanted = |column: Column| column.description().is_set_by(kind);
+            let reader = shared.cursor(index, wanted, Some(select()), CURSOR_ROWS)?;
+            let mut cursor = Cursor { kind, reader, batch: None, head: None };
+            cursor.advance(shared)?;
+            cursors.push(cursor);
+        }
+        Ok((!cursors.is_empty()).then_some(Self { cursors, reorder }))
+    }
+
+    /// Reads the next event of the group; false when there are no more.
+    fn advance(&mut self, shared: &Shared, out: &mut VecDeque<Event>) -> Result<bool, Error> {
+        let position = |cursor: &&mut Cursor| cursor.head.as_ref().map(|(at, _)| *at);
+        let live = self.cursors.iter_mut().filter(|cursor| cursor.head.is_some());
+        let Some(first) = live.min_by_key(position) else {
+            self.reorder.finish(out);
+            return Ok(false);
+        };
+        if let Some((_, event)) = first.head.take() {
+            self.reorder.push(event, out);
+        }
+        first.advance(shared)?;
+        Ok(true)
+    }
+}
+
+/// The rows of one kind in a row group.
+struct Cursor {
+    kind: &'static str,
+    reader: ParquetRecordBatchReader,
+    /// The current batch and its next row.
+    batch: Option<(Rows, usize)>,
+    /// The next event; `None` at the end.
+    head: Option<((WallNanos, u64), Event)>,
+}
+
+impl Cursor {
+    /// Fills `head` with the next row that is an event, counting those that are not.
+    fn advance(&mut self, shared: &Shared) -> Result<(), Error> {
+        loop {
+            let Some((rows, next)) = &mut self.batch else {
+                let Some(batch) = next_batch(&shared.path, &mut self.reader)? else {
+                    return Ok(());
+                };
+                self.batch = Some((Rows::new(&batch), 0));
+                continue;
+            };
+            if *next == rows.len() {
+                self.batch = None;
+                continue;
+            }
+            let row = *next;
+            *next += 1;
+            match rows.position(row).and_then(|at| Ok((at, rows.event(self.kind, row)?))) {
+                Ok((at, Some(event))) => {
+                    self.head = Some((at, event));
+                    return Ok(());
+                }
+                Ok((_, None)) => lock_skipped(shared).count_unknown(self.kind, 1),
+                Err(damage) => lock_skipped(shared).count_damaged(&damage),
+            }
+        }
+    }
+}
+
+/// Which rows of a group have which known kind. Unknown kinds count as skipped if `count_unknown`.
+fn kind_ranges(
+    shared: &Shared,
+    group: usize,
+    count_unknown: bool,
+) -> Result<HashMap<&'static str, Vec<Range<usize>>>, Error> {
+    let mut ranges: HashMap<&'static str, Vec<Range<usize>>> = HashMap::new();
+    let mut reader = shared.cursor(group, |column| column == Column::Kind, None, SCAN_ROWS)?;
+    let mut row = 0;
+    while let Some(batch) = next_batch(&shared.path, &mut reader)? {
+        let Some(kinds) = batch.column(0).as_string_view_opt() else {
+            return Err(Error::damaged(&shared.path, "column 'kind' is not text"));
+        };
+        for kind in kinds.iter() {
+            let kind = kind.unwrap_or_default();
+            match KINDS.iter().find(|known| known.name == kind) {
+                Some(known) => {
+                    let rows = ranges.entry(known.name).or_default();
+                    match rows.last_mut() {
+                        Some(last) if last.end == row => last.end += 1,
+                        _ => rows.push(row..row + 1),
+                    }
+                }
+                None if count_unknown => lock_skipped(shared).count_unknown(kind, 1),
+                None => {}
+            }
+            row += 1;
+        }
+    }
+    Ok(ranges)
+}
+
+/// The stored offsets of those streams whose stored order is not their offset order.
+fn inverted_offsets(
+    shared: &Shared,
+    group: usize,
+    select: impl Fn() -> RowSelection,
+) -> Result<HashMap<Stream, Vec<u64>>, Error> {
+    let mut inversions = Inversions::default();
+    stream_positions(shared, group, select(), |stream, offset| inversions.look(stream, offset))?;
+    let inverted: HashSet<Stream> = inversions.streams();
+    let mut offsets: HashMap<Stream, Vec<u64>> = HashMap::new();
+    if !inverted.is_empty() {
+        stream_positions(shared, group, select(), |stream, offset| {
+            if inverted.contains(&stream) {
+                offsets.entry(stream).or_default().push(offset);
+            }
+        })?;
+    }
+    Ok(offsets)
+}
+
+/// Tells `look` the stream and offset of each selected row that has them.
+fn stream_positions(
+    shared: &Shared,
+    group: usize,
+    selection: RowSelection,
+    mut look: impl FnMut(Stream, u64),
+) -> Result<(), Error> {
+    let wanted = |column: Column| {
+        matches!(column, Column::ConnId | Column::Direction | Column::StreamOffset)
+    };
+    let mut reader = shared.cursor(group, wanted, Some(selection), SCAN_ROWS)?;
+    while let Some(batch) = next_batch(&shared.path, &mut reader)? {
+        let rows = Rows::new(&batch);
+        for row in 0..rows.len() {
+            if let Ok((conn_id, direction, offset)) = rows.stream_position(row) {
+                look((conn_id, direction), offset);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lock_skipped(shared: &Shared) -> MutexGuard<'_, Skipped> {
+    shared.skipped.lock().unwrap_or_else(PoisonError::into_inner)
+}

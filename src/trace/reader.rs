@@ -1,0 +1,332 @@
+//! A trace file, opened: its metadata, and the ways to read its rows.
+//!
+//! Opening checks that the file is a trace this program understands, and reads nothing but the
+//! footer. Files are hostile: what does not fit is a typed error, and the Parquet library, which
+//! was not written for hostile files, is called behind [`guarded`].
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::Length;
+use parquet::file::statistics::Statistics;
+
+use super::decode::{TypeMismatch, reading_schema};
+use super::error::Error;
+use super::events::Events;
+use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY};
+use super::schema::{Column, READER_VERSION};
+use super::source::Source;
+
+/// What begins and ends every Parquet file (Parquet format, "File format").
+const MAGIC: &[u8; 4] = b"PAR1";
+
+/// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
+/// per row while a group is read.
+const MAX_GROUP_ROWS: i64 = 1 << 24;
+
+/// Columns without which no row can be placed.
+const INDISPENSABLE: [Column; 3] = [Column::Ts, Column::Seq, Column::Kind];
+
+/// An open trace.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+/// What was passed over while reading, because it is no event that this program knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Rows of kinds that a newer recorder writes, by kind.
+    pub unknown_kinds: BTreeMap<String, u64>,
+    /// Rows whose values contradict the format.
+    pub damaged_rows: u64,
+    /// What was wrong with the first damaged row.
+    pub first_damage: Option<String>,
+}
+
+impl Skipped {
+    /// Distinct unknown kinds that are told apart; more are counted under the last.
+    const MOST_KINDS: usize = 64;
+
+    pub(crate) fn count_unknown(&mut self, kind: &str, rows: u64) {
+        const LONGEST_CHARS: usize = 64;
+        let kind: String = kind.chars().take(LONGEST_CHARS).collect();
+        let known = self.unknown_kinds.contains_key(&kind);
+        let key = if known || self.unknown_kinds.len() < Self::MOST_KINDS {
+            kind
+        } else {
+            "...".to_owned()
+        };
+        *self.unknown_kinds.entry(key).or_default() += rows;
+    }
+
+    pub(crate) fn count_damaged(&mut self, damage: &impl ToString) {
+        self.damaged_rows += 1;
+        self.first_damage.get_or_insert_with(|| damage.to_string());
+    }
+}
+
+impl Reader {
+    /// Opens a trace and reads its footer.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not Parquet, not a trace, cut short, damaged, or asks for a
+    /// newer reader.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let open_error = |source| Error::Open { path: path.to_owned(), source };
+        let source = File::open(path).and_then(Source::new).map_err(open_error)?;
+        check_magic(path, &source)?;
+        // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let stored = guarded(path, || ArrowReaderMetadata::load(&source, options.clone()))?;
+        let keys = keys(&stored);
+        check_version(path, &keys)?;
+        let schema = reading_schema(stored.schema()).map_err(|mismatch| {
+            let TypeMismatch { column, found } = mismatch;
+            Error::ColumnType {
+                path: path.to_owned(),
+                column: column.name().to_owned(),
+                expected: column.description().column_type.arrow().to_string(),
+                found: found.to_string(),
+            }
+        })?;
+        for column in INDISPENSABLE {
+            if schema.field_with_name(column.name()).is_err() {
+                return Err(Error::ColumnMissing { path: path.to_owned(), column: column.name() });
+            }
+        }
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+        let viewed =
+            guarded(path, || ArrowReaderMetadata::try_new(Arc::clone(stored.metadata()), options))?;
+        let skipped = Mutex::default();
+        let shared = Shared { path: path.to_owned(), source, stored, viewed, keys, skipped };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The `agentsight.*` keys of the file.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.shared.keys
+    }
+
+    /// Rows in the file, as its footer says.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        let rows = self.shared.stored.metadata().file_metadata().num_rows();
+        u64::try_from(rows).unwrap_or(0)
+    }
+
+    /// Columns of the file that this program does not know.
+    #[must_use]
+    pub fn unknown_columns(&self) -> Vec<&str> {
+        let fields = self.shared.stored.schema().fields().iter();
+        let known = |name: &str| Column::ALL.iter().any(|column| column.name() == name);
+        fields.map(|field| field.name().as_str()).filter(|name| !known(name)).collect()
+    }
+
+    /// What all readings of this reader have passed over so far.
+    #[must_use]
+    pub fn skipped(&self) -> Skipped {
+        self.shared.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The events of these kinds, or all: row group by row group; within a group by time, payload of
+    /// one stream by offset. Ends after the first error.
+    #[must_use]
+    pub fn events(&self, kinds: Option<&[&str]>) -> Events {
+        Events::new(Arc::clone(&self.shared), kinds)
+    }
+
+    /// The rows as they are stored, with only these columns (those that the file has), in the order
+    /// of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read that way.
+    pub fn batches(&self, columns: &[&str]) -> Result<Batches, Error> {
+        let shared = Arc::clone(&self.shared);
+        let groups = (0..shared.stored.metadata().num_row_groups()).collect();
+        let builder = shared.builder(&shared.stored, groups, |name| columns.contains(&name))?;
+        let reader = guarded(&shared.path, || builder.with_batch_size(BATCH_ROWS).build())?;
+        Ok(Batches { shared, reader: Some(reader) })
+    }
+}
+
+/// Rows of the batches that [`Reader::batches`] returns.
+const BATCH_ROWS: usize = 1024;
+
+/// Record batches of a trace; see [`Reader::batches`].
+pub struct Batches {
+    shared: Arc<Shared>,
+    /// Absent after the end or an error.
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = self.reader.take()?;
+        let batch = next_batch(&self.shared.path, &mut reader).transpose()?;
+        self.reader = batch.is_ok().then_some(reader);
+        Some(batch)
+    }
+}
+
+/// What readings of one file share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    source: Source,
+    /// The footer, with the types that the file has.
+    stored: ArrowReaderMetadata,
+    /// The footer, with the types that [`super::decode`] reads.
+    viewed: ArrowReaderMetadata,
+    keys: BTreeMap<String, String>,
+    pub(crate) skipped: Mutex<Skipped>,
+}
+
+type Builder = ParquetRecordBatchReaderBuilder<Source>;
+
+impl Shared {
+    pub(crate) fn group_count(&self) -> usize {
+        self.viewed.metadata().num_row_groups()
+    }
+
+    /// The footer's entry of a row group, its claims checked.
+    pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
+        let group = self.viewed.metadata().row_group(index);
+        if !(0..=MAX_GROUP_ROWS).contains(&group.num_rows()) {
+            let reason = format!(
+                "row group {index}: expected at most {MAX_GROUP_ROWS} rows, found {}",
+                group.num_rows()
+            );
+            return Err(Error::damaged(&self.path, reason));
+        }
+        Ok(group)
+    }
+
+    /// Whether the statistics of a row group allow that it has rows of `kind`.
+    pub(crate) fn may_hold(&self, group: &RowGroupMetaData, kind: &str) -> bool {
+        let column =
+            group.columns().iter().find(|c| c.column_path().string() == Column::Kind.name());
+        let Some(Statistics::ByteArray(range)) = column.and_then(|column| column.statistics())
+        else {
+            return true;
+        };
+        let from = range.min_bytes_opt().is_none_or(|min| min <= kind.as_bytes());
+        let to = range.max_bytes_opt().is_none_or(|max| max >= kind.as_bytes());
+        from && to
+    }
+
+    /// A cursor over some columns of a row group, as views.
+    pub(crate) fn cursor(
+        &self,
+        group: usize,
+        wanted: impl Fn(Column) -> bool,
+        selection: Option<RowSelection>,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader, Error> {
+        let is_wanted =
+            |name: &str| Column::ALL.iter().any(|column| column.name() == name && wanted(*column));
+        let mut builder = self.builder(&self.viewed, vec![group], is_wanted)?;
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        guarded(&self.path, || builder.with_batch_size(batch_rows).build())
+    }
+
+    fn builder(
+        &self,
+        footer: &ArrowReaderMetadata,
+        groups: Vec<usize>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Builder, Error> {
+        guarded(&self.path, || {
+            let fields = footer.schema().fields().iter().enumerate();
+            let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
+            let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
+            let builder = Builder::new_with_metadata(self.source.clone(), footer.clone());
+            Ok::<_, Error>(builder.with_row_groups(groups).with_projection(mask))
+        })
+    }
+}
+
+/// Calls into the Parquet library, making an error of a panic: a file that is made to harm may break
+/// an assumption the library asserts. Nothing that the call may have left half-changed is used after
+/// it. The panic still prints its message on stderr.
+pub(crate) fn guarded<T, E: std::fmt::Display>(
+    path: &Path,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| Error::damaged(path, error)),
+        Err(_) => Err(Error::damaged(path, "its contents contradict each other")),
+    }
+}
+
+/// The next batch of a cursor; `None` at its end.
+pub(crate) fn next_batch(
+    path: &Path,
+    reader: &mut ParquetRecordBatchReader,
+) -> Result<Option<RecordBatch>, Error> {
+    guarded(path, || reader.next().transpose())
+}
+
+/// Tells files that are not Parquet, or only the beginning of one, from damaged ones.
+fn check_magic(path: &Path, source: &Source) -> Result<(), Error> {
+    let open_error = |source| Error::Open { path: path.to_owned(), source };
+    let mut head = [0; MAGIC.len()];
+    let length = source.read_at(0, &mut head).map_err(open_error)?;
+    let head = &head[..length];
+    if head != MAGIC {
+        let found = match head {
+            [] => "nothing".to_owned(),
+            head => format!("'{}'", head.escape_ascii()),
+        };
+        return Err(Error::NotParquet { path: path.to_owned(), found });
+    }
+    let bytes = source.len();
+    let mut tail = [0; MAGIC.len()];
+    let tail_start = bytes.saturating_sub(MAGIC.len() as u64);
+    source.read_at(tail_start, &mut tail).map_err(open_error)?;
+    // The two magics of a file may not be the same four bytes, and the footer has a length.
+    if tail != *MAGIC || bytes < 12 {
+        return Err(Error::Truncated { path: path.to_owned(), bytes });
+    }
+    Ok(())
+}
+
+fn keys(footer: &ArrowReaderMetadata) -> BTreeMap<String, String> {
+    let stored = footer.metadata().file_metadata().key_value_metadata();
+    let own = stored.into_iter().flatten().filter(|pair| pair.key.starts_with(KEY_PREFIX));
+    own.map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default())).collect()
+}
+
+fn check_version(path: &Path, keys: &BTreeMap<String, String>) -> Result<(), Error> {
+    let number = |key: &str| -> Result<u32, Error> {
+        let Some(value) = keys.get(key) else {
+            let missing = format!("its metadata has no key '{key}'");
+            return Err(Error::NotATrace { path: path.to_owned(), missing });
+        };
+        value.parse().map_err(|_| {
+            let reason = format!("metadata key '{key}': expected a number, found {value:?}");
+            Error::damaged(path, reason)
+        })
+    };
+    number(FORMAT_VERSION_KEY)?;
+    let needs = number(MIN_READER_VERSION_KEY)?;
+    if needs > READER_VERSION {
+        return Err(Error::Newer { path: path.to_owned(), needs });
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What made-up agents and model providers say to each other: HTTP/1.1 messages as bytes.
+//!
+//! The shapes are those of the providers' public documentation; every text is invented.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+/// A request head and its body, as one write.
+pub fn request(method: &str, host: &str, path: &str, agent: &str, body: &str) -> Vec<u8> {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n\
+         Content-Type: application/json\r\nAuthorization: [redacted]\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A whole response with a plain body.
+pub fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A whole response with a gzip body.
+pub fn gzip_response(headers: &str, body: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(body.as_bytes()).expect("writing to memory does not fail");
+    let packed = encoder.finish().expect("writing to memory does not fail");
+    let mut message = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n{headers}\
+         Content-Length: {}\r\n\r\n",
+        packed.len()
+    )
+    .into_bytes();
+    message.extend_from_slice(&packed);
+    message
+}
+
+/// The head of a streamed response.
+pub fn stream_head(headers: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n{headers}\
+         Transfer-Encoding: chunked\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// One chunk of a chunked body; an empty one ends it.
+pub fn chunk(data: &str) -> Vec<u8> {
+    format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
+}
+
+/// One Anthropic event, as one chunk.
+pub fn anthropic_event(data: &Value) -> Vec<u8> {
+    let kind = data["type"].as_str().expect("every Anthropic event has a type");
+    chunk(&format!("event: {kind}\ndata: {data}\n\n"))
+}
+
+/// The events of an Anthropic answer in order, each as one chunk.
+pub struct Answer {
+    pub model: &'static str,
+    pub id: &'static str,
+    /// Input, cache read, cache creation.
+    pub input: [u64; 3],
+    pub output_tokens: u64,
+    pub thinking_tokens: Option<u64>,
+    /// Pieces of thinking, then of text, then of tool arguments.
+    pub thinking: &'static [&'static str],
+    pub text: &'static [&'static str],
+    pub tool: &'static [&'static str],
+    pub stop_reason: &'static str,
+}
+
+impl Answer {
+    fn usage(&self, output_tokens: u64) -> Value {
+        json!({
+            "input_tokens": self.input[0],
+            "cache_read_input_tokens": self.input[1],
+            "cache_creation_input_tokens": self.input[2],
+            "output_tokens": output_tokens,
+        })
+    }
+
+    /// All events, the end of the stream not included.
+    pub fn events(&self) -> Vec<Vec<u8>> {
+        let mut events = vec![anthropic_event(&json!({
+            "type": "message_start",
+            "message": {
+                "id": self.id, "type": "message", "role": "assistant", "model": self.model,
+                "content": [], "stop_reason": null, "usage": self.usage(1),
+            },
+        }))];
+        let blocks = [
+            (
+                json!({"type": "thinking", "thinking": ""}),
+                "thinking_delta",
+                "thinking",
+                self.thinking,
+            ),
+            (json!({"type": "text", "text": ""}), "text_delta", "text", self.text),
+            (
+                json!({"type": "tool_use", "id": "toolu_demo", "name": "Bash", "input": {}}),
+                "input_json_delta",
+                "partial_json",
+                self.tool,
+            ),
+        ];
+        let used = blocks.into_iter().filter(|(_, _, _, pieces)| !pieces.is_empty());
+        for (index, (block, delta_type, field, pieces)) in used.enumerate() {
+            events.push(anthropic_event(&json!({
+                "type": "content_block_start", "index": index, "content_block": block,
+            })));
+            for piece in pieces {
+                let mut delta = json!({"type": delta_type});
+                delta[field] = json!(piece);
+                events.push(anthropic_event(&json!({
+                    "type": "content_block_delta", "index": index, "delta": delta,
+                })));
+            }
+            events.push(anthropic_event(&json!({"type": "content_block_stop", "index": index})));
+        }
+        let mut usage = self.usage(self.output_tokens);
+        if let Some(thinking_tokens) = self.thinking_tokens {
+            usage["output_tokens_details"] = json!({"thinking_tokens": thinking_tokens});
+        }
+        events.push(anthropic_event(&json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": self.stop_reason, "stop_sequence": null},
+            "usage": usage,
+        })));
+        events.push(anthropic_event(&json!({"type": "message_stop"})));
+        events
+    }
+}
+
+/// The body of a streamed Anthropic request with `turns` user and assistant messages.
+pub fn anthropic_request(model: &str, turns: &[&str]) -> String {
+    let messages: Vec<Value> = turns
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            json!({"role": if index % 2 == 0 { "user" } else { "assistant" }, "content": text})
+        })
+        .collect();
+    json!({
+        "model": model,
+        "max_tokens": 8192,
+        "stream": true,
+        "system": "You are a made-up agent in a test. Be brief.",
+        "tools": [{"name": "Bash", "description": "Runs a command.", "input_schema": {"type": "object"}}],
+        "messages": messages,
+    })
+    .to_string()
+}
