@@ -64,8 +64,8 @@ fn report(args: &Args) -> Result<()> {
         // Before the work, so that nobody waits in vain. It is checked again when it is opened.
         check_output(output, args)?;
     }
-    let session = Session::open(std::slice::from_ref(&args.trace), Options::default())
-        .map_err(|error| {
+    let session =
+        Session::open(std::slice::from_ref(&args.trace), Options::default()).map_err(|error| {
             let hint = error.hint();
             cli::hinted(error, hint)
         })?;

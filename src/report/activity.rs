@@ -26,7 +26,9 @@ pub(super) fn section(report: &Report) -> Section {
     }
     let mut blocks = Vec::new();
     if report.calls.is_empty() {
-        blocks.push(Block::Note("No call to a model was seen: all time is between calls.".to_owned()));
+        blocks.push(Block::Note(
+            "No call to a model was seen: all time is between calls.".to_owned(),
+        ));
     }
     blocks.push(Block::Table(states(report)));
     let processes = processes(report);

@@ -45,10 +45,8 @@ impl Rows {
             all.columns = schema.fields().iter().map(|field| field.name().clone()).collect();
             let mut columns = Vec::with_capacity(batch.num_columns());
             for (name, array) in all.columns.iter().zip(batch.columns()) {
-                let unknown = || UnknownType {
-                    column: name.clone(),
-                    found: array.data_type().to_string(),
-                };
+                let unknown =
+                    || UnknownType { column: name.clone(), found: array.data_type().to_string() };
                 let values: Option<Vec<Value>> =
                     (0..array.len()).map(|row| value(array.as_ref(), row)).collect();
                 columns.push(values.ok_or_else(unknown)?.into_iter());
@@ -199,12 +197,18 @@ mod tests {
             ("i", Arc::new(Int64Array::from(vec![Some(-3), None]))),
             ("f", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
             ("b", Arc::new(BooleanArray::from(vec![Some(true), None]))),
-            ("ts", Arc::new(TimestampNanosecondArray::from(vec![Some(9), None]).with_timezone("UTC"))),
+            (
+                "ts",
+                Arc::new(TimestampNanosecondArray::from(vec![Some(9), None]).with_timezone("UTC")),
+            ),
             ("l", Arc::new(lists.finish())),
         ];
         let rows = Rows::new(&[RecordBatch::try_from_iter(columns).unwrap()]).unwrap();
         let (first, second) = (rows.first().unwrap(), rows.iter().nth(1).unwrap());
-        assert_eq!((first.text("t"), first.int("i"), first.float("f")), (Some("x"), Some(-3), Some(0.5)));
+        assert_eq!(
+            (first.text("t"), first.int("i"), first.float("f")),
+            (Some("x"), Some(-3), Some(0.5))
+        );
         assert_eq!((first.count("i"), first.is("b"), first.ts("ts")), (None, true, Some(9)));
         assert_eq!(first.list("l"), ["a", "b"]);
         assert!(second.fields().all(|(_, value)| *value == Value::Null));

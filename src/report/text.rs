@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_no_line_ends_in_spaces() {
-        let mut table = Table::new([("name", Align::Left), ("n", Align::Right), ("end", Align::Left)]);
+        let mut table =
+            Table::new([("name", Align::Left), ("n", Align::Right), ("end", Align::Left)]);
         table.push(["a".to_owned(), "1,000".to_owned(), String::new()]);
         table.push(["long".to_owned(), "2".to_owned(), "x".to_owned()]);
         let expected = "title\n\nHeading\n  name      n  end\n  a     1,000\n  long      2  x\n";

@@ -44,9 +44,13 @@ impl Value {
             DataType::Decimal128(..) => {
                 Self::Number(array.as_primitive::<Decimal128Type>().value_as_string(row))
             }
-            DataType::Float16 => Self::Float(array.as_primitive::<Float16Type>().value(row).to_f64()),
+            DataType::Float16 => {
+                Self::Float(array.as_primitive::<Float16Type>().value(row).to_f64())
+            }
             // Through text: 0.1_f32 is 0.1 and not 0.10000000149011612.
-            DataType::Float32 => Self::Number(array.as_primitive::<Float32Type>().value(row).to_string()),
+            DataType::Float32 => {
+                Self::Number(array.as_primitive::<Float32Type>().value(row).to_string())
+            }
             DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>().value(row)),
             DataType::Utf8 => Self::Text(array.as_string::<i32>().value(row).into()),
             DataType::LargeUtf8 => Self::Text(array.as_string::<i64>().value(row).into()),
@@ -104,16 +108,18 @@ impl Value {
             Self::Null => Json::Null,
             Self::Bool(value) => Json::Bool(value),
             Self::Number(text) => text.parse().map_or(Json::String(text), Json::Number),
-            Self::Float(value) => serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number),
+            Self::Float(value) => {
+                serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number)
+            }
             Self::Text(value) => Json::String(value),
             Self::Bytes(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Json::String(text),
                 Err(error) => serde_json::json!({ "base64": base64(error.as_bytes()) }),
             },
             Self::List(values) => values.into_iter().map(Self::into_json).collect(),
-            Self::Object(members) => {
-                Json::Object(members.into_iter().map(|(name, value)| (name, value.into_json())).collect())
-            }
+            Self::Object(members) => Json::Object(
+                members.into_iter().map(|(name, value)| (name, value.into_json())).collect(),
+            ),
         }
     }
 }
