@@ -1,1 +1,270 @@
-fn main() {}
+//! `agentsight-query`: SQL over a trace.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agentsight::cli::{self, Hint, hinted};
+use agentsight::query::print::{Format, PrintError, Printed, TerminalSafe, print};
+use agentsight::query::{self, Options, Session, library, overview};
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+
+const PROGRAM: &str = "agentsight-query";
+
+const EXAMPLES: &str = "\
+TRACE and SQL are told apart like this: the last argument is SQL if it contains white space, is not
+an existing file and does not end in .parquet. With -f or --named all arguments are traces. Without
+any query the trace is described. The tables are in the SQL table docs:
+
+  agentsight-query run.parquet
+  agentsight-query run.parquet \"SELECT model, output_tokens FROM llm_calls\"
+  agentsight-query run.parquet --named llm_calls_list --param model=some-model --format csv
+  agentsight-query run.parquet \"SELECT * FROM docs WHERE \\\"table\\\" = 'llm_calls'\"";
+
+/// Ask a trace questions in SQL.
+#[derive(Parser)]
+#[command(name = PROGRAM, version, after_help = EXAMPLES)]
+struct Args {
+    /// The trace, and after it the SQL statement.
+    #[arg(value_name = "TRACE [SQL]")]
+    positional: Vec<OsString>,
+    /// Read the SQL statement from a file, - for standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "named")]
+    file: Option<PathBuf>,
+    /// Run a named query; --list shows them.
+    #[arg(long, value_name = "NAME")]
+    named: Option<String>,
+    /// Give a parameter of the named query a value.
+    #[arg(long, value_name = "NAME=VALUE", requires = "named", value_parser = parameter)]
+    param: Vec<(String, String)>,
+    /// Show the named queries with their parameters.
+    #[arg(long, conflicts_with_all = ["positional", "file", "named"])]
+    list: bool,
+    /// How to write the result: a table cuts long values, the other formats do not. Bytes are text
+    /// in JSON where they are UTF-8, else {"base64": "..."}; elsewhere they are escaped text.
+    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
+    format: FormatArg,
+    /// Write the result to a file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Let -o replace an existing file.
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Memory that sorting, grouping and joining may hold before they spill to disk or fail, such
+    /// as 512M or 2G [default: unlimited].
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatArg {
+    Table,
+    Csv,
+    Tsv,
+    Json,
+    Ndjson,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Table => Self::Table,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Tsv => Self::Tsv,
+            FormatArg::Json => Self::Json,
+            FormatArg::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+/// What is asked.
+enum Question {
+    Sql(String),
+    Named(String, Vec<(String, String)>),
+    /// Nothing: describe the trace.
+    Overview,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::run(PROGRAM, || answer(args))
+}
+
+fn answer(args: Args) -> anyhow::Result<ExitCode> {
+    if args.list {
+        return write_output(None, false, &[], |out| Ok(list(out)?));
+    }
+    let (traces, question) = question(&args)?;
+    let options = Options { memory_limit_bytes: args.memory_limit };
+    let session = Session::open(&traces, options).map_err(explained)?;
+    let format = Format::from(args.format);
+    write_output(args.output.as_deref(), args.force, &traces, |out| {
+        let printed = ask(&session, &question, format, out).map_err(|error| match error {
+            PrintError::Query(error) => explained(error),
+            write => write.into(),
+        })?;
+        if printed.hidden_rows > 0 {
+            eprintln!(
+                "{PROGRAM}: {} of {} rows not shown; --format csv writes all",
+                printed.hidden_rows, printed.rows
+            );
+        }
+        Ok(())
+    })
+}
+
+fn ask(
+    session: &Session,
+    question: &Question,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<Printed, PrintError> {
+    match question {
+        Question::Sql(sql) => print(session.sql(sql)?, format, out),
+        Question::Named(name, parameters) => print(session.named(name, parameters)?, format, out),
+        Question::Overview if format == Format::Table => {
+            overview::print(session, out).map(|()| Printed::default())
+        }
+        Question::Overview => print(session.named(overview::FACTS, &[])?, format, out),
+    }
+}
+
+/// An error of the library with its hint.
+fn explained(error: query::Error) -> anyhow::Error {
+    let hint = error.hint();
+    hinted(error, hint)
+}
+
+/// Tells traces and SQL apart; see [`EXAMPLES`].
+fn question(args: &Args) -> anyhow::Result<(Vec<PathBuf>, Question)> {
+    let mut traces: Vec<PathBuf> = args.positional.iter().map(PathBuf::from).collect();
+    if let Some(name) = &args.named {
+        return Ok((traces, Question::Named(name.clone(), args.param.clone())));
+    }
+    if let Some(file) = &args.file {
+        return Ok((traces, Question::Sql(read_sql(file)?)));
+    }
+    let question = match args.positional.last().and_then(|last| last.to_str()) {
+        Some(sql) if is_sql(sql) => {
+            traces.pop();
+            Question::Sql(sql.to_owned())
+        }
+        _ => Question::Overview,
+    };
+    Ok((traces, question))
+}
+
+fn is_sql(argument: &str) -> bool {
+    argument.contains(char::is_whitespace)
+        && !argument.ends_with(".parquet")
+        && !Path::new(argument).exists()
+}
+
+fn read_sql(file: &Path) -> anyhow::Result<String> {
+    let mut sql = String::new();
+    if file == Path::new("-") {
+        io::stdin().read_to_string(&mut sql).context("cannot read SQL from standard input")?;
+    } else {
+        let read = File::open(file).and_then(|mut file| file.read_to_string(&mut sql));
+        read.with_context(|| format!("cannot read SQL from '{}'", file.display()))?;
+    }
+    Ok(sql)
+}
+
+fn list(out: &mut dyn Write) -> io::Result<()> {
+    for query in library::all() {
+        writeln!(out, "{}: {}", query.name, query.question)?;
+        for parameter in &query.parameters {
+            let default = match &parameter.default {
+                Some(default) => format!(" = {default}"),
+                None => ", required".into(),
+            };
+            let (name, kind) = (&parameter.name, parameter.kind.as_str());
+            writeln!(out, "    {name} ({kind}{default}): {}", parameter.description)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets `write` write to the output and sees that it arrives.
+fn write_output(
+    path: Option<&Path>,
+    force: bool,
+    traces: &[PathBuf],
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    match path {
+        Some(path) => write_file(path, force, traces, write)?,
+        None if io::stdout().is_terminal() => {
+            let mut out = TerminalSafe::new(BufWriter::new(io::stdout().lock()));
+            write(&mut out)?;
+            out.flush().context("cannot write the result")?;
+        }
+        None => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            write(&mut out)?;
+            out.flush().context("cannot write the result")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that appears, or replaces an older one, only once it is whole.
+fn write_file(
+    path: &Path,
+    force: bool,
+    traces: &[PathBuf],
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let shown = path.display();
+    let existing = path.metadata().ok();
+    if existing.is_some() && !force {
+        return Err(anyhow::anyhow!("'{shown}' exists already")
+            .context(Hint("add --force to replace it".into())));
+    }
+    let canonical = path.canonicalize().ok();
+    if canonical.is_some() && traces.iter().any(|trace| trace.canonicalize().ok() == canonical) {
+        return Err(anyhow::anyhow!("'{shown}' is the trace itself")
+            .context(Hint("choose another output file".into())));
+    }
+    let cannot = || format!("cannot write '{shown}'");
+    // A device or pipe cannot be replaced, only written to.
+    if existing.is_some_and(|existing| !existing.is_file()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).with_context(cannot)?);
+        write(&mut out)?;
+        return out.flush().with_context(cannot);
+    }
+    let mut name = path.file_name().with_context(cannot)?.to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let file = File::create_new(&partial).with_context(cannot)?;
+    let mut out = BufWriter::new(file);
+    let written = write(&mut out)
+        .and_then(|()| out.flush().with_context(cannot))
+        .and_then(|()| std::fs::rename(&partial, path).with_context(cannot));
+    if written.is_err() {
+        // What is left of a failed attempt is of no use; the error is what matters.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Bytes with an optional suffix K, M or G (powers of 1024).
+fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: usize = digits.parse().map_err(|_| "expected bytes such as 512M or 2G")?;
+    number.checked_mul(1 << shift).ok_or_else(|| "more than this machine can address".into())
+}

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampNanosecondType;
 
-use crate::tables::InfoRow;
+use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
 use crate::trace::{self, Reader, schema};
 
-/// What is said of a kind that this program does not know.
+/// Kinds that are counted apart; a damaged trace may hold as many as rows.
 const MOST_KINDS: usize = 256;
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub(super) fn rows(reader: &Reader) -> Result<Vec<InfoRow>, trace::Error> {
             ts.iter().flatten().for_each(|ts| counted.ts(WallNanos(ts)));
         }
     }
-    let metadata = reader.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+    let metadata = reader.metadata().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
     facts.insert("counted.complete".into(), is_complete(reader).to_string());
@@ -44,6 +44,14 @@ pub(super) fn rows(reader: &Reader) -> Result<Vec<InfoRow>, trace::Error> {
         facts.insert("counted.unknown_columns".into(), unknown.join(", "));
     }
     Ok(facts.into_iter().map(|(key, value)| InfoRow { key, value }).collect())
+}
+
+/// A value of the metadata; points in time, which are numbers there, become readable.
+fn readable(key: &str, value: &str) -> String {
+    match value.parse() {
+        Ok(nanos) if key.ends_with("_ts") => rfc3339(WallNanos(nanos)),
+        _ => value.to_owned(),
+    }
 }
 
 /// Whether the recorder finished the file: only then does it know when and why it stopped.
@@ -77,7 +85,7 @@ impl Counted {
         }
         for (name, ts) in [("first", self.first_ts), ("last", self.last_ts)] {
             if let Some(ts) = ts {
-                facts.insert(format!("counted.{name}_ts"), ts.0.to_string());
+                facts.insert(format!("counted.{name}_ts"), rfc3339(ts));
             }
         }
     }

@@ -34,7 +34,9 @@ const FILES: &[(&str, &str)] = embedded![
     "processes_by_cpu",
     "processes_by_peak_rss",
     "processes_commands",
+    "processes_list",
     "samples_during_calls",
+    "trace_facts",
     "trace_info_list",
     "trace_summary",
 ];

@@ -9,6 +9,7 @@ mod error;
 mod functions;
 mod info;
 pub mod library;
+pub mod overview;
 pub mod print;
 mod provider;
 mod source;

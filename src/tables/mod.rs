@@ -24,7 +24,7 @@ pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
 pub use process::{PROCESSES, ProcessRow};
 pub use sample::{SAMPLES, SampleRow};
 pub use tls_chunk::{TLS_CHUNKS, TlsChunk};
-pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO};
+pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO, rfc3339};
 
 use crate::trace::schema;
 

@@ -1,7 +1,20 @@
 //! Tables about the trace itself: `trace_info` (its metadata and what was counted in it) and
 //! `docs` (this catalogue, for SQL).
 
+use arrow::temporal_conversions::timestamp_ns_to_datetime;
+
 use super::column::{Cell, Column, NEVER, Table, text};
+use crate::time::WallNanos;
+
+/// A time as text: RFC 3339, UTC, all nine digits.
+#[must_use]
+pub fn rfc3339(ts: WallNanos) -> String {
+    match timestamp_ns_to_datetime(ts.0) {
+        Some(time) => time.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string(),
+        // Every i64 of nanoseconds is a date; should that change, the number is still true.
+        None => ts.0.to_string(),
+    }
+}
 
 /// A fact about the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +32,12 @@ pub const TRACE_INFO: Table<InfoRow> = Table {
                   and what was counted when it was opened (keys counted.*), ordered by key.",
     columns: &[
         Column::new("key", Cell::Text(|x| text(&x.key)), "Name of the fact.", NEVER),
-        Column::new("value", Cell::Text(|x| text(&x.value)), "Its value, as text.", NEVER),
+        Column::new(
+            "value",
+            Cell::Text(|x| text(&x.value)),
+            "Its value, as text; keys ending in _ts hold RFC 3339 times.",
+            NEVER,
+        ),
     ],
 };
 

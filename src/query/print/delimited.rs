@@ -5,8 +5,8 @@ use std::io::Write;
 use arrow::datatypes::SchemaRef;
 
 use super::value::Value;
-use super::{PrintError, Printed, names};
-use crate::query::{Error, Rows};
+use super::{Batches, PrintError, Printed, names};
+use crate::query::Error;
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Dialect {
 }
 
 pub(super) fn print(
-    rows: Rows<'_>,
+    rows: Batches<'_>,
     schema: &SchemaRef,
     dialect: Dialect,
     out: &mut dyn Write,

@@ -6,8 +6,8 @@ use arrow::datatypes::SchemaRef;
 use serde_json::{Map, Value as Json};
 
 use super::value::Value;
-use super::{PrintError, Printed, names};
-use crate::query::{Error, Rows};
+use super::{Batches, PrintError, Printed, names};
+use crate::query::Error;
 
 /// How the objects are strung together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Layout {
 }
 
 pub(super) fn print(
-    rows: Rows<'_>,
+    rows: Batches<'_>,
     schema: &SchemaRef,
     layout: Layout,
     out: &mut dyn Write,

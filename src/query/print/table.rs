@@ -7,18 +7,19 @@ use arrow::datatypes::{DataType, SchemaRef};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::value::Value;
-use super::{PrintError, Printed, names};
-use crate::query::{Error, Rows};
+use super::{Batches, PrintError, Printed, names};
+use crate::query::Error;
 
-/// Rows that are shown; a person reads no more, and the widths of all must be held.
-const MOST_ROWS: usize = 10_000;
+/// Rows that are shown at most; a person reads no more, and the widths of all must be held.
+pub(super) const MOST_ROWS: usize = 10_000;
 
 /// Characters of one value that are shown.
 const MOST_CHARS: usize = 100;
 
 pub(super) fn print(
-    rows: Rows<'_>,
+    rows: Batches<'_>,
     schema: &SchemaRef,
+    most_rows: usize,
     out: &mut dyn Write,
 ) -> Result<Printed, PrintError> {
     let mut table = Table::new();
@@ -31,7 +32,7 @@ pub(super) fn print(
         let batch = batch?;
         for row in 0..batch.num_rows() {
             printed.rows += 1;
-            if printed.rows > MOST_ROWS as u64 {
+            if printed.rows > most_rows as u64 {
                 printed.hidden_rows += 1;
                 continue;
             }

@@ -6,9 +6,11 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Float16Type, Float32Type, Float64Type, Int64Type, TimeUnit,
     UInt64Type,
 };
-use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DataFusionError;
+
+use crate::tables::rfc3339;
+use crate::time::WallNanos;
 
 /// A value, as the formats tell values apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,11 +134,11 @@ fn list(values: &ArrayRef) -> Result<Value, DataFusionError> {
 /// RFC 3339 with nine digits; without the `Z` where the type has no time zone.
 fn timestamp(nanos: &ArrayRef, has_zone: bool) -> Value {
     let nanos = nanos.as_primitive::<arrow::datatypes::TimestampNanosecondType>().value(0);
-    let Some(time) = timestamp_ns_to_datetime(nanos) else {
-        return Value::Number(nanos.to_string());
-    };
-    let zone = if has_zone { "Z" } else { "" };
-    Value::Text(format!("{}{zone}", time.format("%Y-%m-%dT%H:%M:%S%.9f")))
+    let mut text = rfc3339(WallNanos(nanos));
+    if !has_zone && text.ends_with('Z') {
+        text.pop();
+    }
+    Value::Text(text)
 }
 
 /// Bytes as text: printable ASCII and valid UTF-8 stay, the rest becomes `\xNN`; a backslash is

@@ -1,0 +1,51 @@
+# The commands of the README. Build output goes to a cache outside the checkout and is reused.
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/agentsight
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export AGENTSIGHT_CACHE_DIR ?= $(CACHE)
+# rustup puts cargo here when scripts/setup.sh had to install it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: demo build install test lint unit features setup setup-test golden clean-cache
+
+## demo: set up, build, record a TLS client that talks to a local mock LLM, print the report
+demo: setup
+	cargo build --release --bins --example mock-llm
+	scripts/demo.sh "$(CARGO_TARGET_DIR)/release"
+
+## build: the three programs, in $(CARGO_TARGET_DIR)/release
+build: setup
+	cargo build --release --bins
+
+## install: build and copy the three programs to $(PREFIX)/bin
+PREFIX ?= /usr/local
+install: build
+	install -d "$(PREFIX)/bin"
+	install -m 755 $(addprefix $(CARGO_TARGET_DIR)/release/agentsight-,rec query report) "$(PREFIX)/bin"
+
+## test: set up and run every test; live BPF tests need root and say so when they are skipped
+test: setup-test lint features unit
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib
+
+# Those who receive a trace have neither clang nor libbpf, and the recorder links no DataFusion.
+features:
+	cargo check --no-default-features --lib
+	cargo check --no-default-features --features record --bin agentsight-rec
+	cargo check --no-default-features --features analyze --bin agentsight-query --bin agentsight-report
+
+unit:
+	scripts/test.sh
+
+## golden: rewrite every golden file; review the difference before you commit it
+golden:
+	UPDATE_GOLDEN=1 cargo test
+
+setup:
+	scripts/setup.sh build
+
+setup-test:
+	scripts/setup.sh test

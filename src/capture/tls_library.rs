@@ -1,0 +1,250 @@
+//! Which functions of a binary file move TLS plaintext, and where they are in the file.
+//!
+//! Two ways, in this order: the names in its symbol tables (shared libssl, node and everything else
+//! that keeps them), and for stripped programs with BoringSSL inside (Bun: Claude Code, OpenCode)
+//! what the functions mean (`boringssl.rs`). There are no offset tables and no byte patterns of
+//! prologues: both die with the next release of an agent. A file that shows marks of a TLS library
+//! whose functions cannot be told for certain is reported as such; it never counts as plain.
+//!
+//! It is fed paths of files that traced processes map, so every byte of them is hostile: nothing
+//! here panics on them, and work and memory are bounded (`image.rs`). It attaches nothing.
+
+mod boringssl;
+mod functions;
+mod image;
+mod marks;
+#[cfg(test)]
+mod synthetic;
+#[cfg(test)]
+mod tests;
+mod x86;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use object::elf;
+
+use image::{Image, Kind};
+use marks::Marks;
+
+/// Most sites taken from symbol tables; two copies of a library have ten.
+const MAX_SITES: usize = 32;
+
+/// A family of TLS libraries that calls the same functions with the same arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Library {
+    /// OpenSSL and what kept its interface, such as LibreSSL.
+    OpenSsl,
+    /// BoringSSL and what forked from it, such as AWS-LC.
+    BoringSsl,
+    /// rustls; only ever [`Outcome::Unresolved`].
+    Rustls,
+}
+
+impl Library {
+    /// The value of the `library` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "openssl",
+            Self::BoringSsl => "boringssl",
+            Self::Rustls => "rustls",
+        }
+    }
+}
+
+/// What a function does, which decides how its arguments are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// `int SSL_read(SSL *, void *buffer, int size)`: returns the bytes read.
+    Read,
+    /// `int SSL_read_ex(SSL *, void *buffer, size_t size, size_t *read)`: returns 1 on success.
+    ReadEx,
+    /// `int SSL_write(SSL *, const void *buffer, int size)`: returns the bytes written.
+    Write,
+    /// `int SSL_write_ex(SSL *, const void *buffer, size_t size, size_t *written)`: returns 1 on
+    /// success.
+    WriteEx,
+    /// `void SSL_free(SSL *)`: may or may not release the last reference.
+    Free,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Read, Self::ReadEx, Self::Write, Self::WriteEx, Self::Free];
+
+    /// The name of the function in the library's C interface.
+    #[must_use]
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Read => "SSL_read",
+            Self::ReadEx => "SSL_read_ex",
+            Self::Write => "SSL_write",
+            Self::WriteEx => "SSL_write_ex",
+            Self::Free => "SSL_free",
+        }
+    }
+}
+
+/// A function to probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// What it does.
+    pub role: Role,
+    /// Its name in the library's interface, whether or not the file still has it.
+    pub symbol: String,
+    /// Its first byte, counted from the start of the file (not a virtual address): what
+    /// `perf_event_open(2)` takes for a uprobe.
+    pub file_offset: u64,
+}
+
+/// A TLS library found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsLibrary {
+    /// Which one.
+    pub library: Library,
+    /// Its version, such as `3.0.19`; absent where the file does not say, as BoringSSL and shared
+    /// OpenSSL (which keeps it in libcrypto) never do.
+    pub version: Option<String>,
+    /// GNU build-id of the file in hexadecimal, where it has one.
+    pub build_id: Option<String>,
+    /// What to probe, ordered by role and offset: at least one function that reads or writes.
+    pub sites: Vec<Site>,
+}
+
+/// What came of looking into a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds a TLS library and these are its functions.
+    Found(TlsLibrary),
+    /// It shows no mark of a TLS library that is known, or is not an ELF file.
+    Absent {
+        /// GNU build-id in hexadecimal, where it has one.
+        build_id: Option<String>,
+    },
+    /// It holds a TLS library whose functions could not be told for certain.
+    Unresolved {
+        /// Which one, after its marks.
+        library: Library,
+        /// What was expected and what was found, for a person to read.
+        reason: String,
+        /// GNU build-id in hexadecimal, where it has one.
+        build_id: Option<String>,
+    },
+}
+
+/// Looks for TLS functions in the file at `path`.
+///
+/// # Errors
+/// When the file cannot be opened or read. A damaged file, or one that is no ELF file, is not an
+/// error but [`Outcome::Absent`].
+pub fn find(path: &Path) -> io::Result<Outcome> {
+    // A traced process may map a FIFO's or device's path over time: opening must not block.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(Outcome::Absent { build_id: None });
+    }
+    find_in(file)
+}
+
+fn find_in(file: File) -> io::Result<Outcome> {
+    let image = Image::open(file)?;
+    let build_id = image.build_id()?;
+    let machine = match image.kind() {
+        Kind::NotElf => return Ok(Outcome::Absent { build_id }),
+        Kind::Foreign => None,
+        Kind::Elf64 { machine } => Some(machine),
+    };
+    let sites = named_sites(&image)?;
+    let marks = Marks::find(&image)?;
+    if sites.iter().any(|site| site.role != Role::Free) {
+        let (library, version) = if marks.boringssl_files.is_empty() {
+            (Library::OpenSsl, marks.openssl_version)
+        } else {
+            (Library::BoringSsl, None)
+        };
+        return Ok(Outcome::Found(TlsLibrary { library, version, build_id, sites }));
+    }
+    if !marks.boringssl_files.is_empty() {
+        return stripped_boringssl(&image, machine, &marks, build_id);
+    }
+    let unresolved = |library, reason: String| Outcome::Unresolved {
+        library,
+        reason,
+        build_id: build_id.clone(),
+    };
+    Ok(if machine.is_none() && marks.names_ssl_write {
+        unresolved(
+            Library::OpenSsl,
+            "expected a 64-bit little-endian file, found another".to_owned(),
+        )
+    } else if marks.openssl_functions {
+        let also =
+            marks.rustls_version.map_or_else(String::new, |v| format!(", beside rustls {v}"));
+        let version = marks.openssl_version.map_or_else(String::new, |v| format!(" {v}"));
+        unresolved(
+            Library::OpenSsl,
+            format!("OpenSSL{version} is linked in without the names of its functions{also}"),
+        )
+    } else if let Some(version) = marks.rustls_version {
+        unresolved(
+            Library::Rustls,
+            format!("rustls {version} is linked in; its functions are not resolved"),
+        )
+    } else {
+        Outcome::Absent { build_id: build_id.clone() }
+    })
+}
+
+fn stripped_boringssl(
+    image: &Image,
+    machine: Option<u16>,
+    marks: &Marks,
+    build_id: Option<String>,
+) -> io::Result<Outcome> {
+    let library = Library::BoringSsl;
+    let resolution = match machine {
+        Some(elf::EM_X86_64) => boringssl::resolve(image, &marks.boringssl_files)?,
+        Some(machine) => Err(format!(
+            "its functions have no names, and without them expected x86-64 code (machine {}), \
+             found machine {machine}",
+            elf::EM_X86_64
+        )),
+        None => Err("expected a 64-bit little-endian file, found another".to_owned()),
+    };
+    let resolved = match resolution {
+        Ok(resolved) => resolved,
+        Err(reason) => return Ok(Outcome::Unresolved { library, reason, build_id }),
+    };
+    let site = |role: Role, address| {
+        let file_offset = image.code_file_offset(address)?;
+        Some(Site { role, symbol: role.symbol().to_owned(), file_offset })
+    };
+    let sites = [site(Role::Read, resolved.read), site(Role::Write, resolved.write)];
+    Ok(match sites.into_iter().collect() {
+        Some(sites) => Outcome::Found(TlsLibrary { library, version: None, build_id, sites }),
+        None => {
+            let reason = "its functions lie outside the executable segments".to_owned();
+            Outcome::Unresolved { library, reason, build_id }
+        }
+    })
+}
+
+/// The functions the file defines under their own names.
+fn named_sites(image: &Image) -> io::Result<Vec<Site>> {
+    let role = |name: &[u8]| Role::ALL.into_iter().find(|role| role.symbol().as_bytes() == name);
+    let symbols = image.functions(MAX_SITES, |name| role(name).is_some())?;
+    let mut sites: Vec<Site> = symbols
+        .into_iter()
+        .filter_map(|symbol| {
+            let role = role(symbol.name.as_bytes())?;
+            let file_offset = image.code_file_offset(symbol.address)?;
+            Some(Site { role, symbol: symbol.name, file_offset })
+        })
+        .collect();
+    sites.sort();
+    sites.dedup();
+    Ok(sites)
+}

@@ -1,0 +1,337 @@
+//! Decides which binaries to look into for TLS functions, and when.
+//!
+//! Looking takes up to a third of a second for a large agent, so a thread does it while the session
+//! goes on draining. A process is looked at when it starts a program and a few times more while it
+//! loads libraries; libraries of the system and the programs named on the command line are looked at
+//! before anything runs, so that nothing is missed of those.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::capture::bpf::{Capture, TlsFunction};
+use crate::capture::procfs::ProcFs;
+use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
+use crate::capture::tls_library::{Outcome, Role, Site, TlsLibrary};
+use crate::event::{Probe, ProbeState, ProcessId};
+use crate::time::ClockAnchor;
+
+/// When a process is looked at after it started a program: interpreters load their TLS library
+/// within some tens of milliseconds, or when a script first asks for it.
+const LOOKS_MS: [u64; 6] = [0, 20, 60, 200, 600, 2000];
+/// And from then on, for what is loaded late.
+const LATER_LOOKS: Duration = Duration::from_secs(5);
+/// The look after which a process without a TLS library is worth a word.
+const SETTLED: usize = LOOKS_MS.len() - 1;
+
+/// One look at one process, or at files that no process has mapped yet.
+enum Request {
+    Files(Vec<PathBuf>),
+    Process(Subject),
+}
+
+/// A process to look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Subject {
+    id: ProcessId,
+    comm: String,
+    matched: bool,
+    look: usize,
+}
+
+/// What came of looking into one file.
+#[derive(Debug)]
+pub struct Report {
+    /// The process it was found through; absent for what was looked at ahead.
+    pub process: Option<ProcessId>,
+    /// That process's name.
+    pub comm: Option<String>,
+    /// The file's path as its process sees it.
+    path: String,
+    /// Where the recorder reaches it.
+    reach: PathBuf,
+    outcome: Outcome,
+}
+
+/// Looks into binaries behind the session's back.
+pub struct Probing {
+    requests: Sender<Request>,
+    reports: Receiver<Vec<Report>>,
+    due: BinaryHeap<Reverse<(Instant, Subject)>>,
+}
+
+impl Probing {
+    /// Starts with nothing to look at.
+    #[must_use]
+    pub fn start(anchor: ClockAnchor) -> Self {
+        let (requests, to_do) = channel();
+        let (done, reports) = channel();
+        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        std::thread::Builder::new()
+            .name("tls-finder".into())
+            .spawn(move || {
+                for request in to_do {
+                    if done.send(examiner.answer(request)).is_err() {
+                        return;
+                    }
+                }
+            })
+            .expect("the system allows one more thread at the start of a recording");
+        Self { requests, reports, due: BinaryHeap::new() }
+    }
+
+    /// Looks at the TLS libraries of this system and at `programs` at once, and waits for it.
+    #[must_use]
+    pub fn look_ahead(&mut self, programs: Vec<PathBuf>) -> Vec<Report> {
+        let mut files = programs;
+        files.extend(system_tls_libraries());
+        self.ask(Request::Files(files));
+        self.reports.recv().unwrap_or_default()
+    }
+
+    /// Has a process looked at, now and again.
+    pub fn look_into(&mut self, id: ProcessId, comm: &str, matched: bool, now: Instant) {
+        let subject = Subject { id, comm: comm.to_owned(), matched, look: 0 };
+        self.due.push(Reverse((now, subject)));
+    }
+
+    /// Begins the looks that are due, of processes for which `alive` holds, and returns what came
+    /// of earlier ones.
+    pub fn reports(&mut self, now: Instant, alive: impl Fn(ProcessId) -> bool) -> Vec<Report> {
+        while self.due.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            let Some(Reverse((due, subject))) = self.due.pop() else { break };
+            // The first look is for everyone: the exit may be known already when the program's
+            // start is handled, but its file is still there to be probed for the next run.
+            if subject.look > 0 && !alive(subject.id) {
+                continue;
+            }
+            let next = subject.look + 1;
+            let wait = match (LOOKS_MS.get(next), LOOKS_MS.get(subject.look)) {
+                (Some(next), Some(this)) => Duration::from_millis(next - this),
+                _ => LATER_LOOKS,
+            };
+            self.due.push(Reverse((due + wait, Subject { look: next, ..subject.clone() })));
+            self.ask(Request::Process(subject));
+        }
+        self.reports.try_iter().flatten().collect()
+    }
+
+    fn ask(&mut self, request: Request) {
+        // The thread ends only with this struct.
+        let _ = self.requests.send(request);
+    }
+}
+
+/// The thread's side: what has been looked into and reported.
+struct Examiner {
+    proc: ProcFs,
+    finder: TlsFinder,
+    reported: HashSet<FileVersion>,
+}
+
+impl Examiner {
+    fn new(proc: ProcFs) -> Self {
+        Self { proc, finder: TlsFinder::new(), reported: HashSet::new() }
+    }
+
+    fn answer(&mut self, request: Request) -> Vec<Report> {
+        match request {
+            Request::Files(paths) => {
+                let report = |path: &PathBuf| {
+                    let found = self.examine(&path.to_string_lossy(), path, None)?;
+                    found.filter(|report| !matches!(report.outcome, Outcome::Absent { .. }))
+                };
+                paths.iter().filter_map(report).collect()
+            }
+            Request::Process(subject) => self.look_at(&subject),
+        }
+    }
+
+    /// New findings in the files a process has mapped.
+    fn look_at(&mut self, subject: &Subject) -> Vec<Report> {
+        let Some((id, _, image)) = self.proc.image(subject.id.pid) else { return Vec::new() };
+        if id != subject.id {
+            return Vec::new();
+        }
+        let exe = image.exe.as_deref();
+        let mut reports = Vec::new();
+        let mut has_library = false;
+        for file in self.proc.mapped_files(id.pid) {
+            if !worth_examining(&file, exe) {
+                continue;
+            }
+            let is_exe = exe == Some(&*file.path);
+            // Its executable is reached directly, even if it was replaced or unlinked since.
+            let reach = if is_exe { self.proc.exe(id.pid) } else { file.tracer_path.clone() };
+            let Some(examined) = self.examine(&file.path, &reach, Some(subject)) else { continue };
+            match examined {
+                Some(report) => {
+                    let absent = matches!(report.outcome, Outcome::Absent { .. });
+                    has_library |= !absent;
+                    // Most programs hold no TLS library; that is only news of one asked for.
+                    if !absent {
+                        reports.push(report);
+                    }
+                }
+                None => has_library |= self.has_library(&reach),
+            }
+        }
+        if subject.matched && subject.look == SETTLED && !has_library {
+            reports.push(Report {
+                process: Some(id),
+                comm: Some(subject.comm.clone()),
+                path: image.exe.unwrap_or_default(),
+                reach: PathBuf::new(),
+                outcome: Outcome::Absent { build_id: None },
+            });
+        }
+        reports
+    }
+
+    /// What is in a file; the inner `None` if that was reported already, the outer one if the file
+    /// cannot be read (it or its process is gone).
+    fn examine(
+        &mut self,
+        path: &str,
+        reach: &Path,
+        subject: Option<&Subject>,
+    ) -> Option<Option<Report>> {
+        let examined = self.finder.examine(reach).ok()?;
+        if !self.reported.insert(examined.version) {
+            return Some(None);
+        }
+        Some(Some(Report {
+            process: subject.map(|subject| subject.id),
+            comm: subject.map(|subject| subject.comm.clone()),
+            path: path.to_owned(),
+            reach: reach.to_owned(),
+            outcome: examined.outcome,
+        }))
+    }
+
+    fn has_library(&mut self, reach: &Path) -> bool {
+        self.finder
+            .examine(reach)
+            .is_ok_and(|examined| !matches!(examined.outcome, Outcome::Absent { .. }))
+    }
+}
+
+impl Report {
+    /// Attaches what was found; the row for the trace, and a warning if plaintext will be missed.
+    pub fn attach(&self, capture: &mut Capture) -> (Probe, Option<String>) {
+        let who = match (&self.comm, self.process) {
+            (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
+            _ => self.path.clone(),
+        };
+        let (library, state, detail, build_id) = match &self.outcome {
+            Outcome::Found(found) => {
+                let (state, detail) = attach_sites(capture, &self.reach, found);
+                (Some(found.library), state, detail, found.build_id.clone())
+            }
+            Outcome::Unresolved { library, reason, build_id } => {
+                (Some(*library), ProbeState::Unresolved, reason.clone(), build_id.clone())
+            }
+            Outcome::Absent { build_id } => {
+                let detail = "no known TLS library in it or in what it has loaded".to_owned();
+                (None, ProbeState::Absent, detail, build_id.clone())
+            }
+        };
+        let warning = match state {
+            ProbeState::Attached => None,
+            ProbeState::Absent => Some(format!(
+                "warning: {who}: {detail}; what it sends over TLS itself is not recorded"
+            )),
+            ProbeState::Unresolved | ProbeState::Failed => {
+                Some(format!("warning: {who}: its TLS plaintext is NOT recorded: {detail}"))
+            }
+        };
+        let library = library.map(|library| library.as_str().to_owned());
+        (Probe { path: self.path.clone(), library, state, detail, build_id }, warning)
+    }
+}
+
+/// Attaches all sites of a library; the outcome and a text that names the sites or the failure.
+fn attach_sites(capture: &mut Capture, reach: &Path, found: &TlsLibrary) -> (ProbeState, String) {
+    let mut names = Vec::new();
+    for site in &found.sites {
+        let function = function_of(site);
+        let library = found.library.as_str();
+        if let Err(error) = capture.attach_tls(reach, site.file_offset, function, library) {
+            return (ProbeState::Failed, chain(&error));
+        }
+        names.push(format!("{}@{:#x}", site.symbol, site.file_offset));
+    }
+    let version = found.version.as_ref().map_or_else(String::new, |v| format!("version {v}: "));
+    (ProbeState::Attached, format!("{version}{}", names.join(", ")))
+}
+
+fn function_of(site: &Site) -> TlsFunction {
+    match site.role {
+        Role::Read => TlsFunction::Read,
+        Role::ReadEx => TlsFunction::ReadEx,
+        Role::Write => TlsFunction::Write,
+        Role::WriteEx => TlsFunction::WriteEx,
+        Role::Free => TlsFunction::Free,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{BootNanos, WallNanos};
+
+    fn probing() -> (Probing, ProcessId) {
+        let anchor = ClockAnchor { boot: BootNanos(0), wall: WallNanos(0) };
+        let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
+        (Probing::start(anchor), id)
+    }
+
+    #[test]
+    fn a_matched_process_without_tls_is_told_of_once_it_has_settled() {
+        let (mut probing, id) = probing();
+        let now = Instant::now();
+        probing.look_into(id, "tests", true, now);
+        // This test program maps no libssl; whether it has marks of rustls depends on what the
+        // linker kept, and both are worth a word.
+        for ms in LOOKS_MS {
+            let _ = probing.reports(now + Duration::from_millis(ms), |_| true);
+        }
+        let mut reports = Vec::new();
+        while reports.is_empty() {
+            reports = probing.reports.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        assert_eq!(reports[0].process, Some(id));
+        assert!(!matches!(reports[0].outcome, Outcome::Found(_)));
+    }
+
+    #[test]
+    fn the_dead_are_looked_at_once_and_strangers_with_their_pid_never() {
+        let (mut probing, id) = probing();
+        let now = Instant::now();
+        let other = ProcessId { start_ts: WallNanos(id.start_ts.0 + 1), ..id };
+        probing.look_into(other, "tests", true, now);
+        for ms in LOOKS_MS {
+            let _ = probing.reports(now + Duration::from_millis(ms), |_| false);
+        }
+        assert!(probing.due.is_empty(), "a dead process is not looked at again");
+    }
+
+    #[test]
+    fn libraries_of_the_system_are_found_ahead() {
+        let (mut probing, _) = probing();
+        let programs = vec![PathBuf::from("/bin/sh"), PathBuf::from("/no/such/file")];
+        let reports = probing.look_ahead(programs);
+        assert!(reports.iter().all(|report| !matches!(report.outcome, Outcome::Absent { .. })));
+        assert_eq!(
+            reports.iter().filter(|report| report.path.contains("libssl")).count(),
+            system_tls_libraries().len()
+        );
+    }
+}

@@ -1,0 +1,407 @@
+//! A recording from start to end: the one loop that everything else hangs on.
+//!
+//! Order matters at the start. Process hooks come first, so that no fork is missed; then what runs
+//! already is looked up; then the file is made; only then is a launched command let go. All that can
+//! be refused is refused before the output file is touched.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::host;
+use super::launch::{Held, Launched};
+use super::live::Live;
+use super::options::Options;
+use super::output::Output;
+use super::owner::Owner;
+use super::probing::{Probing, Report};
+use super::search;
+use super::signals::StopSignals;
+use super::sink::Sink;
+use crate::capture::bpf::{self, Capture};
+use crate::capture::matching::Matcher;
+use crate::capture::procfs::{ProcFs, Sampler};
+use crate::event::{Body, Event, Fork, ProcessId};
+use crate::time::ClockAnchor;
+use crate::trace;
+
+/// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
+const POLL: Duration = Duration::from_millis(10);
+/// How often the loss counters are read, and so how finely a loss is placed in time.
+const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
+/// How often both clocks are read again.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What came of a recording.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What was written.
+    pub summary: trace::Summary,
+    /// How the launched command ended, if there was one.
+    pub command: Option<ExitStatus>,
+    /// Events and payload bytes that were lost.
+    pub lost: (u64, u64),
+}
+
+/// Records until told to stop, or until everything to record has ended.
+///
+/// Progress and warnings go to `say`, one line each.
+///
+/// # Errors
+/// When recording cannot begin, or the trace cannot be written.
+pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
+    let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
+    let output = Output::check(&options.output, options.force)?;
+    for &pid in &options.pids {
+        if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
+            return Err(Error::NoProcess(pid));
+        }
+    }
+    let path = search::search_path(std::env::var_os("PATH"), owner.as_ref());
+    if let Some(program) = options.command.first()
+        && search::executables(program, &path).is_empty()
+    {
+        return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
+    }
+    let signals = StopSignals::install().map_err(Error::Signals)?;
+    let matcher = Matcher::new(&options.names);
+    let capture = Capture::load(&bpf::Options {
+        names: matcher.exec_names(),
+        payload_ring_bytes: options.ring_bytes,
+        ..bpf::Options::default()
+    })?;
+    let anchor = capture.clock_anchor();
+
+    let probing = Probing::start(anchor);
+    let mut probed = Vec::new();
+    let mut session = Session {
+        capture,
+        probing,
+        sampler: Sampler::new(anchor),
+        live: Live::default(),
+        proc: ProcFs::new(anchor),
+        anchors: Vec::new(),
+        lost: (0, 0),
+        sink: None,
+        waiting: Vec::new(),
+        saw_plaintext: false,
+    };
+    let programs = options.names.iter().map(std::ffi::OsString::from);
+    for program in programs.chain(options.command.first().cloned()) {
+        probed.extend(search::executables(&program, &path));
+    }
+    session.probe_ahead(probed, say);
+    session.find_running(&matcher, &options.pids)?;
+
+    let held = match &options.command[..] {
+        [] => None,
+        command => Some(Held::start(command, owner.as_ref())?),
+    };
+    if let Some(held) = &held {
+        session.track_command(held.pid())?;
+    }
+    let file = output.create(owner.as_ref())?;
+    let metadata =
+        host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
+    session.sink = Some(Sink::start(file, metadata)?);
+
+    say(&format!("recording to {}", output.path().display()));
+    if !options.names.is_empty() && session.live.is_empty() && held.is_none() {
+        say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
+    }
+    let launched = match held.map(Held::release).transpose() {
+        Ok(launched) => launched,
+        Err(error) => {
+            drop(session);
+            if !options.force {
+                // It holds nothing and did not exist before.
+                let _ = std::fs::remove_file(output.path());
+            }
+            return Err(error.into());
+        }
+    };
+    session.run(options, launched, signals, say)
+}
+
+/// The filters as the options that asked for them.
+fn filters(options: &Options) -> Vec<String> {
+    let names = options.names.iter().map(|name| format!("-c {name}"));
+    let pids = options.pids.iter().map(|pid| format!("-p {pid}"));
+    let command = options.command.first().map(|name| format!("-- {}", name.to_string_lossy()));
+    names.chain(pids).chain(command).collect()
+}
+
+/// Why a recording ends.
+enum End {
+    Signal(&'static str),
+    Duration,
+    ProcessesExited,
+    WriterFailed,
+}
+
+impl End {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Signal(name) => name,
+            Self::Duration => "duration",
+            Self::ProcessesExited => "processes_exited",
+            Self::WriterFailed => "writer_failed",
+        }
+    }
+}
+
+struct Session {
+    capture: Capture,
+    probing: Probing,
+    sampler: Sampler,
+    live: Live,
+    proc: ProcFs,
+    /// Taken since the start.
+    anchors: Vec<ClockAnchor>,
+    /// Events and bytes, so far.
+    lost: (u64, u64),
+    /// Absent until the output file is made.
+    sink: Option<Sink>,
+    /// Events from before the sink.
+    waiting: Vec<Event>,
+    saw_plaintext: bool,
+}
+
+impl Session {
+    /// Probes what is likely to be used before any process maps it.
+    fn probe_ahead(&mut self, programs: Vec<std::path::PathBuf>, say: &mut dyn FnMut(&str)) {
+        let reports = self.probing.look_ahead(programs);
+        self.attach(reports, say);
+    }
+
+    /// Takes what runs already under observation, with all descendants.
+    fn find_running(&mut self, matcher: &Matcher, pids: &[u32]) -> Result<(), Error> {
+        let own = std::process::id();
+        let snapshot = self.proc.snapshot();
+        let matching = self.proc.matching_processes(&snapshot, matcher);
+        let mut roots: Vec<u32> = matching.iter().map(|id| id.pid).chain(pids.to_vec()).collect();
+        roots.retain(|pid| *pid != own);
+        for &pid in &roots {
+            self.track(pid, true)?;
+        }
+        // A process made since by an untracked one is in no snapshot, one made by a tracked one is
+        // seen by the kernel side: look again until nothing new turns up.
+        let mut known: Vec<u32> = roots.clone();
+        loop {
+            let descendants = self.proc.snapshot().descendants(&roots);
+            let new: Vec<u32> = descendants
+                .iter()
+                .map(|id| id.pid)
+                .filter(|pid| *pid != own && !known.contains(pid))
+                .collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            for &pid in &new {
+                self.track(pid, false)?;
+            }
+            known.extend(new);
+        }
+    }
+
+    fn track(&mut self, pid: u32, matched: bool) -> Result<(), Error> {
+        match self.capture.track(pid, matched) {
+            // Gone in the meantime.
+            Err(bpf::Error::NoProcess { .. }) => return Ok(()),
+            other => other?,
+        }
+        if let Some((id, comm, mut image)) = self.proc.image(pid) {
+            image.matched = matched;
+            self.take_now(Some(id), Some(comm), Body::ProcessSeen(image));
+        }
+        Ok(())
+    }
+
+    /// Takes the held command under observation; the kernel has not seen its fork as tracked.
+    fn track_command(&mut self, pid: u32) -> Result<(), Error> {
+        self.capture.track(pid, true)?;
+        if let Some((id, comm, image)) = self.proc.image(pid) {
+            let body = Body::ProcessFork(Fork { ppid: image.ppid, uid: image.uid });
+            self.take_now(Some(id), Some(comm), body);
+        }
+        Ok(())
+    }
+
+    fn run(
+        mut self,
+        options: &Options,
+        mut launched: Option<Launched>,
+        mut signals: StopSignals,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Recorded, Error> {
+        let started = Instant::now();
+        let mut sample_due = started;
+        let mut ledger_due = started + LEDGER_INTERVAL;
+        let mut anchor_due = started + ANCHOR_INTERVAL;
+        let mut status = None;
+        let mut forwarded = false;
+        let end = loop {
+            self.drain(POLL)?;
+            let live = &self.live;
+            let alive = |id: ProcessId| live.get(id.pid).is_some_and(|known| known.id == id);
+            let reports = self.probing.reports(Instant::now(), alive);
+            self.attach(reports, say);
+            let now = Instant::now();
+            if now >= sample_due {
+                self.sample();
+                // Not from `now`: ticks stay evenly spaced; but none is made up for.
+                sample_due = (sample_due + options.interval).max(now);
+            }
+            if now >= ledger_due {
+                self.read_ledger()?;
+                ledger_due = now + LEDGER_INTERVAL;
+            }
+            if now >= anchor_due {
+                self.anchors.push(host::clock_anchor());
+                anchor_due = now + ANCHOR_INTERVAL;
+            }
+            if self.hand_over().is_err() {
+                break End::WriterFailed;
+            }
+            if let Some(launched) = launched.as_mut()
+                && status.is_none()
+            {
+                status = launched.ended().map_err(Error::Command)?;
+            }
+            let stop = signals.arrived().fold(None, |_, signal| Some(signal));
+            if let Some(signal) = stop {
+                match launched.as_ref().filter(|_| status.is_none() && !forwarded) {
+                    // The command decides what a signal means; a second one is for the recorder.
+                    Some(launched) => {
+                        forwarded = true;
+                        if !signal.from_terminal {
+                            launched.signal(signal.signal);
+                        }
+                    }
+                    None => break End::Signal(signal.name()),
+                }
+            }
+            if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
+                break End::Duration;
+            }
+            let may_begin_later = !options.names.is_empty() && launched.is_none();
+            let command_ended = launched.is_none() || status.is_some();
+            if !may_begin_later && command_ended && self.live.is_empty() {
+                break End::ProcessesExited;
+            }
+        };
+        self.finish(&end, launched, status, say)
+    }
+
+    /// Empties the rings, writes the rest and the footer.
+    fn finish(
+        mut self,
+        end: &End,
+        launched: Option<Launched>,
+        mut status: Option<ExitStatus>,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Recorded, Error> {
+        let stop = host::clock_anchor();
+        if !matches!(end, End::WriterFailed) {
+            self.sample();
+            let mut last = Vec::new();
+            self.capture.detach(&mut |event| last.push(event))?;
+            last.into_iter().for_each(|event| self.take(event));
+            self.read_ledger()?;
+        }
+        self.anchors.push(stop);
+        let closing = trace::ClosingMetadata {
+            stop_ts: stop.wall,
+            stop_reason: end.reason().into(),
+            clock_anchors: self.anchors,
+        };
+        let sink = self.sink.expect("the loop runs only with a sink");
+        let summary = sink.finish(closing)?;
+        if !self.saw_plaintext {
+            say(
+                "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
+            );
+        }
+        if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
+            say("the recording has ended; the command goes on");
+            status = Some(launched.wait().map_err(Error::Command)?);
+        }
+        Ok(Recorded { summary, command: status, lost: self.lost })
+    }
+
+    /// Moves what is in the rings to the sink.
+    fn drain(&mut self, timeout: Duration) -> Result<(), Error> {
+        let mut events = Vec::new();
+        self.capture.drain(timeout, &mut |event| events.push(event))?;
+        events.into_iter().for_each(|event| self.take(event));
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) {
+        self.live.observe(&event);
+        match &event.body {
+            Body::ProcessExec(image) | Body::ProcessSeen(image) => {
+                if let Some(id) = event.process {
+                    let comm = event.comm.as_deref().unwrap_or_default();
+                    self.probing.look_into(id, comm, image.matched, Instant::now());
+                }
+            }
+            Body::TlsData(_) => self.saw_plaintext = true,
+            Body::Loss(loss) => {
+                self.lost.0 += loss.lost_events;
+                self.lost.1 += loss.lost_bytes;
+            }
+            _ => {}
+        }
+        match self.sink.as_mut() {
+            Some(sink) => {
+                self.waiting.drain(..).for_each(|event| sink.push(event));
+                sink.push(event);
+            }
+            None => self.waiting.push(event),
+        }
+    }
+
+    /// Takes something that is known in user space, as of now.
+    fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
+        let ts = host::clock_anchor().wall;
+        self.take(Event { ts, process, tid: None, comm, body });
+    }
+
+    /// Attaches what was found, records what came of it, and tells what the user has to know.
+    fn attach(&mut self, reports: Vec<Report>, say: &mut dyn FnMut(&str)) {
+        for report in reports {
+            let (probe, warning) = report.attach(&mut self.capture);
+            if let Some(warning) = warning {
+                say(&warning);
+            }
+            self.take_now(report.process, report.comm, Body::Probe(probe));
+        }
+    }
+
+    fn sample(&mut self) {
+        self.sampler.begin_tick();
+        for pid in self.live.pids() {
+            match self.sampler.sample(pid) {
+                Some((id, comm, sample)) => {
+                    self.take_now(Some(id), Some(comm), Body::Sample(sample));
+                }
+                None => self.live.missing(pid),
+            }
+        }
+        if let Some((id, comm, sample)) = self.sampler.sample(std::process::id()) {
+            self.take_now(Some(id), Some(comm), Body::RecorderSample(sample));
+        }
+    }
+
+    fn read_ledger(&mut self) -> Result<(), Error> {
+        for loss in self.capture.take_losses()? {
+            self.take(loss);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(host::clock_anchor().wall))
+    }
+}

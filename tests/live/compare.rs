@@ -1,0 +1,248 @@
+//! The trace against the truth.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::support::mock::truth::{Exchange, Truth, hex};
+use super::trace::Trace;
+
+/// How far a time in the trace may be from the server's: both run on one machine and one clock,
+/// but the server and the client take turns on its processors.
+const TOLERANCE_MS: i64 = 50;
+
+/// A part of what was served that a recording must hold, bytes and all.
+pub struct Expected {
+    /// Plaintext `(written, read)` of each connection, seen from the client.
+    connections: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Its exchanges, in the order their requests ended.
+    exchanges: Vec<Exchange>,
+}
+
+impl Expected {
+    /// Everything that was served.
+    pub fn all(truth: &Truth) -> Self {
+        Self::after(truth, 0)
+    }
+
+    /// What was served from that exchange of every connection on: what a recording can hold that
+    /// began between two exchanges.
+    pub fn after(truth: &Truth, exchanges_before: usize) -> Self {
+        Self::from(truth, |_| exchanges_before)
+    }
+
+    /// What was served from the exchange on that `first` names for each connection, by its id.
+    pub fn from(truth: &Truth, first: impl Fn(usize) -> usize) -> Self {
+        let mut expected = Self { connections: Vec::new(), exchanges: Vec::new() };
+        for connection in &truth.connections {
+            assert_eq!(connection.received.kept.len() as u64, connection.received.bytes);
+            let exchanges = connection.exchanges.get(first(connection.id)..).unwrap_or_default();
+            let Some(start) = exchanges.first() else { continue };
+            let written = &connection.received.kept[start.request_offset as usize..];
+            let read = &connection.sent.kept[start.response_offset as usize..];
+            expected.connections.push((written.to_vec(), read.to_vec()));
+            expected.exchanges.extend(exchanges.iter().cloned());
+        }
+        expected.exchanges.sort_by_key(|exchange| exchange.request_end_ts);
+        expected
+    }
+
+    fn calls(&self) -> Vec<&Exchange> {
+        self.exchanges.iter().filter(|exchange| exchange.api.is_some()).collect()
+    }
+
+    /// Holds all of it against a trace: bytes, HTTP, tokens, times, and that nothing was lost.
+    #[track_caller]
+    pub fn check(&self, trace: &Trace) {
+        nothing_lost(trace);
+        self.check_plaintext(trace);
+        self.check_http(trace);
+        self.check_calls(trace);
+        self.check_times(trace);
+    }
+
+    /// Every connection was recorded whole, and no other.
+    #[track_caller]
+    pub fn check_plaintext(&self, trace: &Trace) {
+        let recorded: Vec<_> = recorded_connections(trace).into_values().collect();
+        let digests = |connections: &[(Vec<u8>, Vec<u8>)]| {
+            let sha256 = |bytes: &[u8]| hex(&Sha256::digest(bytes));
+            let mut digests: Vec<_> =
+                connections.iter().map(|(w, r)| (sha256(w), sha256(r))).collect();
+            digests.sort();
+            digests
+        };
+        if digests(&self.connections) != digests(&recorded) {
+            let differences = differences(&self.connections, &recorded);
+            panic!("plaintext differs:\n{differences}{}", trace.summary());
+        }
+    }
+
+    /// The HTTP exchanges are those the server saw.
+    #[track_caller]
+    pub fn check_http(&self, trace: &Trace) {
+        let rows = trace.rows(
+            "select method, path, status, request_wire_bytes, response_wire_bytes, \
+             request_body_bytes, response_body_bytes, complete, lost_bytes \
+             from http order by request_end_ts, http_id",
+        );
+        let row = |exchange: &Exchange| {
+            json!({
+                "method": exchange.method,
+                "path": exchange.target,
+                "status": exchange.status,
+                "request_wire_bytes": exchange.request_wire_bytes,
+                "response_wire_bytes": exchange.response_wire_bytes,
+                "request_body_bytes": exchange.request_body_bytes,
+                "response_body_bytes": exchange.response_body_bytes,
+                "complete": true,
+                "lost_bytes": 0,
+            })
+        };
+        assert_rows(&rows, &self.exchanges.iter().map(row).collect::<Vec<_>>(), trace);
+    }
+
+    /// The calls of models have the tokens that the server sent.
+    #[track_caller]
+    pub fn check_calls(&self, trace: &Trace) {
+        let rows = trace.rows(
+            "select api, transport, status, request_model, model, stop_reason, input_tokens, \
+             cache_read_tokens, cache_creation_tokens, output_tokens, reasoning_tokens, \
+             usage_state, error_type, complete from llm_calls order by request_end_ts, call_id",
+        );
+        let row = |call: &&Exchange| {
+            let usage = call.usage.as_ref();
+            json!({
+                "api": call.api,
+                "transport": if call.streamed { "sse" } else { "http" },
+                "status": call.status,
+                "request_model": call.request_model,
+                "model": call.model,
+                "stop_reason": call.stop_reason,
+                "input_tokens": usage.map(|usage| usage.input_tokens),
+                "cache_read_tokens": usage.map(|usage| usage.cache_read_tokens),
+                "cache_creation_tokens": usage.map(|usage| usage.cache_creation_tokens),
+                "output_tokens": usage.map(|usage| usage.output_tokens),
+                "reasoning_tokens": usage.map(|usage| usage.reasoning_tokens),
+                "usage_state": if usage.is_some() { "reported" } else { "none" },
+                "error_type": call.error_type,
+                "complete": true,
+            })
+        };
+        assert_rows(&rows, &self.calls().iter().map(row).collect::<Vec<_>>(), trace);
+    }
+
+    /// The times of the calls are the server's, within the tolerance.
+    #[track_caller]
+    pub fn check_times(&self, trace: &Trace) {
+        let rows = trace.rows(
+            "select cast(request_end_ts as bigint) as request_end, \
+             cast(first_byte_ts as bigint) as first_byte, \
+             cast(first_token_ts as bigint) as first_token, cast(end_ts as bigint) as end \
+             from llm_calls order by request_end_ts, call_id",
+        );
+        for (row, call) in rows.iter().zip(self.calls()) {
+            let mut pairs = vec![
+                ("request_end", Some(call.request_end_ts)),
+                ("first_byte", call.first_byte_ts),
+                ("end", call.end_ts),
+            ];
+            if call.streamed {
+                pairs.push(("first_token", call.first_token_ts));
+            }
+            for (name, served) in pairs {
+                let served = served.unwrap();
+                let recorded = row[name].as_i64().unwrap_or_else(|| panic!("no {name} in {row}"));
+                assert_close(recorded, served, &format!("{name} of {row}"));
+            }
+        }
+        self.check_event_times(trace);
+    }
+
+    /// Every event of every stream is there, at its time.
+    #[track_caller]
+    fn check_event_times(&self, trace: &Trace) {
+        let rows = trace.rows(
+            "select cast(stream_events.ts as bigint) as ts from stream_events \
+             join http on stream_events.http_id = http.http_id \
+             order by http.request_end_ts, http.http_id, stream_events.seq",
+        );
+        let served: Vec<i64> = self.exchanges.iter().flat_map(|e| e.event_ts.clone()).collect();
+        assert_eq!(rows.len(), served.len(), "stream events{}", trace.summary());
+        for (index, (row, served)) in rows.iter().zip(served).enumerate() {
+            assert_close(row["ts"].as_i64().unwrap(), served, &format!("stream event {index}"));
+        }
+    }
+}
+
+/// The recorder lost nothing.
+#[track_caller]
+pub fn nothing_lost(trace: &Trace) {
+    let lost = trace.rows("select event_class, cause, lost_events, lost_bytes from losses");
+    assert!(lost.is_empty(), "lost: {lost:?}{}", trace.summary());
+}
+
+/// Plaintext `(written, read)` of every connection of a trace, its chunks checked to join.
+#[track_caller]
+fn recorded_connections(trace: &Trace) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
+    let rows = trace.rows(
+        "select cast(conn_id as varchar) as conn_id, direction, stream_offset, data_bytes, \
+         lost_bytes, encode(data, 'hex') as data from tls_chunks \
+         order by conn_id, direction, stream_offset",
+    );
+    let mut connections = BTreeMap::<String, (Vec<u8>, Vec<u8>)>::new();
+    for row in rows {
+        let connection = connections.entry(row["conn_id"].as_str().unwrap().into()).or_default();
+        let stream = match row["direction"].as_str() {
+            Some("write") => &mut connection.0,
+            Some("read") => &mut connection.1,
+            other => panic!("direction is {other:?}"),
+        };
+        assert_eq!(row["stream_offset"].as_u64(), Some(stream.len() as u64), "chunks do not join");
+        assert_eq!(row["lost_bytes"].as_u64(), Some(0), "bytes were lost");
+        let before = stream.len();
+        stream.extend(from_hex(row["data"].as_str().unwrap()));
+        assert_eq!(row["data_bytes"].as_u64(), Some((stream.len() - before) as u64));
+    }
+    connections
+}
+
+/// What differs between connections served and recorded, for a person.
+fn differences(served: &[(Vec<u8>, Vec<u8>)], recorded: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let shared = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let mut report = String::new();
+    for (written, read) in served {
+        let closest = recorded.iter().max_by_key(|(w, r)| shared(w, written) + shared(r, read));
+        let Some((w, r)) = closest else {
+            report.push_str("nothing was recorded\n");
+            continue;
+        };
+        report.push_str(&format!(
+            "written: served {}, recorded {}, equal for {}; read: served {}, recorded {}, equal for {}\n",
+            written.len(), w.len(), shared(w, written), read.len(), r.len(), shared(r, read),
+        ));
+    }
+    report.push_str(&format!("{} connections served, {} recorded\n", served.len(), recorded.len()));
+    report
+}
+
+#[track_caller]
+fn assert_close(recorded: i64, served: i64, what: &str) {
+    let off_ms = (recorded - served) / 1_000_000;
+    assert!(off_ms.abs() <= TOLERANCE_MS, "{what} is {off_ms} ms off");
+}
+
+#[track_caller]
+fn assert_rows(recorded: &[Value], served: &[Value], trace: &Trace) {
+    if recorded != served {
+        let lines =
+            |rows: &[Value]| rows.iter().map(|row| format!("  {row}\n")).collect::<String>();
+        panic!("served:\n{}recorded:\n{}{}", lines(served), lines(recorded), trace.summary());
+    }
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).expect("hexadecimal") as u8;
+    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
