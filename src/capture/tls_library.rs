@@ -9,6 +9,7 @@
 //! It is fed paths of files that traced processes map, so every byte of them is hostile: nothing
 //! here panics on them, and work and memory are bounded (`image.rs`). It attaches nothing.
 
+mod body;
 mod boringssl;
 mod functions;
 mod image;
@@ -141,7 +142,11 @@ pub enum Outcome {
 /// When the file cannot be opened or read. A damaged file, or one that is no ELF file, is not an
 /// error but [`Outcome::Absent`].
 pub fn find(path: &Path) -> io::Result<Outcome> {
-    // A traced process may map a FIFO's or device's path over time: opening must not block.
+    // A traced process may have put something else at the path since: opening a device may do
+    // things, and opening a FIFO must not block.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(Outcome::Absent { build_id: None });
+    }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(Outcome::Absent { build_id: None });

@@ -66,7 +66,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let signals = StopSignals::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let capture = Capture::load(&bpf::Options {
-        names: matcher.exec_names(),
+        names: matcher.matching_names(),
         payload_ring_bytes: options.ring_bytes,
         ..bpf::Options::default()
     })?;

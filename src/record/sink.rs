@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
 use crate::trace;
-use crate::trace::burst::{Burst, MAX_BURST_AGE_NS};
+use crate::trace::{Burst, MAX_BURST_AGE_NS};
 
 /// Payload after which a batch is handed over. With [`QUEUED_BATCHES`], the one being filled and
 /// the one being written, it bounds the events in memory outside the open row group to 10 MiB.
