@@ -329,8 +329,9 @@ impl Session {
     }
 
     fn sample(&mut self) {
-        self.sampler.begin_tick();
-        for pid in self.intake.live.pids() {
+        let pids = self.intake.live.pids();
+        self.sampler.begin_tick(&pids);
+        for pid in pids {
             match self.sampler.sample(pid) {
                 Some((id, comm, sample)) => {
                     self.intake.take_now(Some(id), Some(comm), Body::Sample(sample));
