@@ -62,7 +62,10 @@ impl Matcher {
     #[must_use]
     pub fn matching_names(&self) -> Vec<String> {
         let endings = || std::iter::once("").chain(EXTENSIONS.iter().copied());
-        self.names.iter().flat_map(|name| endings().map(move |end| format!("{name}{end}"))).collect()
+        self.names
+            .iter()
+            .flat_map(|name| endings().map(move |end| format!("{name}{end}")))
+            .collect()
     }
 
     /// Whether a program that is being executed matches: rules 1 to 3.
