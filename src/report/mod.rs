@@ -132,7 +132,7 @@ impl Report {
         let summary = ask("trace_summary")?;
         Ok(Self {
             trace: trace.to_owned(),
-            recording: Recording::new(&ask("trace_info_list")?, &summary),
+            recording: Recording::new(&ask("trace_facts")?, &summary),
             summary,
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,
