@@ -49,11 +49,13 @@ fn reconstruct(events: &[Event], options: Options) -> Vec<Finding> {
 }
 
 fn exchanges(findings: &[Finding]) -> Vec<&Exchange> {
-    let exchange = |finding| match finding {
-        &Finding::Exchange(ref exchange) => Some(&**exchange),
-        _ => None,
-    };
-    findings.iter().filter_map(exchange).collect()
+    let mut exchanges = Vec::new();
+    for finding in findings {
+        if let Finding::Exchange(exchange) = finding {
+            exchanges.push(&**exchange);
+        }
+    }
+    exchanges
 }
 
 #[test]
@@ -155,7 +157,7 @@ proptest! {
             let found = reconstruct(&events(&steps, Cut::Calls), keeping_bodies());
             let decide = |number: usize| {
                 let mixed = (number as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                (mixed >> 32) % one_in == 0
+                (mixed >> 32).is_multiple_of(one_in)
             };
             let cut = reconstruct(&events(&steps, Cut::Where(&decide)), keeping_bodies());
             prop_assert_eq!(cut, found, "{}", path.display());

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     waiting_bytes: usize,
     /// Bytes read before the first message, and when the first of them came.
     read_before_start: Option<(WallNanos, u64)>,
+    /// A request has been seen.
+    requested: bool,
     /// Not HTTP/1 from here on.
     opaque: bool,
 }
@@ -81,6 +83,7 @@ impl Connection {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             read_before_start: None,
+            requested: false,
             opaque: false,
         }
     }
@@ -364,7 +367,7 @@ impl Connection {
             Some(current) if current.start_ts() <= ts => current.response_start(ts),
             // It precedes every open request: the one it answers was not seen.
             _ => {
-                let reason = if self.requests.has_started() && !self.exchanges.is_empty() {
+                let reason = if self.requested {
                     PartialReason::Malformed
                 } else {
                     PartialReason::JoinedLate
@@ -396,6 +399,7 @@ impl Connection {
         {
             oldest.finish(Ending::Closed, context.findings);
         }
+        self.requested = true;
         let exchange = self.new_exchange(ts, context);
         self.exchanges.push_back(exchange);
         self.exchanges.back_mut().expect("one was just pushed")
@@ -433,3 +437,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
