@@ -97,16 +97,28 @@ impl Connection {
         if self.opaque {
             return;
         }
+        self.order(Direction::Write, context, |stream, sink| stream.expire(ts, sink));
+        self.order(Direction::Read, context, |stream, sink| stream.expire(ts, sink));
+        self.order(data.direction, context, |stream, sink| stream.push(ts, data, sink));
+    }
+
+    /// Does something with the stream of a direction and reads the pieces it hands out.
+    fn order(
+        &mut self,
+        direction: Direction,
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut Stream, &mut dyn FnMut(Piece<'_>)),
+    ) {
         // The stream is put aside so that its pieces can be read by the rest of the connection.
-        match data.direction {
+        match direction {
             Direction::Write => {
                 let mut stream = std::mem::take(&mut self.written);
-                stream.push(ts, data, &mut |piece| self.request_piece(piece, context));
+                act(&mut stream, &mut |piece| self.request_piece(piece, context));
                 self.written = stream;
             }
             Direction::Read => {
                 let mut stream = std::mem::take(&mut self.read);
-                stream.push(ts, data, &mut |piece| self.response_piece(piece, context));
+                act(&mut stream, &mut |piece| self.response_piece(piece, context));
                 self.read = stream;
             }
         }
@@ -114,10 +126,8 @@ impl Connection {
 
     /// Reports all exchanges; no more events will come.
     pub(crate) fn finish(mut self, ending: Ending, context: &mut Context<'_>) {
-        let mut written = std::mem::take(&mut self.written);
-        written.flush(&mut |piece| self.request_piece(piece, context));
-        let mut read = std::mem::take(&mut self.read);
-        read.flush(&mut |piece| self.response_piece(piece, context));
+        self.order(Direction::Write, context, Stream::flush);
+        self.order(Direction::Read, context, Stream::flush);
         self.release_waiting(true, context);
 
         let end_ts = self.exchanges.back().map_or(WallNanos(0), Builder::start_ts);
@@ -243,9 +253,17 @@ impl Connection {
             Content::Gap(length) => Waiting::Gap(length),
         };
         self.waiting.push_back((piece.ts, waiting));
-        let full =
-            self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES;
-        self.release_waiting(full, context);
+        self.release_waiting(false, context);
+        if self.is_waiting_full() {
+            // The request may itself be waiting, for bytes that are lost.
+            self.order(Direction::Write, context, Stream::flush);
+            let full = self.is_waiting_full();
+            self.release_waiting(full, context);
+        }
+    }
+
+    fn is_waiting_full(&self) -> bool {
+        self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES
     }
 
     /// A response begins next and there is no request it could answer.

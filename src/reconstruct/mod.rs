@@ -53,7 +53,7 @@ impl Default for Options {
 
 /// Connections followed at a time. The one without an event for longest makes room: it is
 /// reported as if the recording had ended, and joined late should it go on.
-const MAX_CONNECTIONS: usize = 4096;
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Turns the events of one trace into findings.
 ///
