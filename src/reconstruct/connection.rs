@@ -19,6 +19,7 @@ use super::Options;
 use super::exchange::{Builder, Ending, Findings};
 use super::finding::PartialReason;
 use super::http1::framing::{self, Framing};
+use super::http1::head::ResponseHead;
 use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece, Stream};
@@ -330,21 +331,11 @@ impl Connection {
             return;
         };
         match part {
-            Part::ResponseHead(head) if matches!(head.status, 100 | 102..=199) => {
-                exchange.response_interim();
-                self.responses.frame(Framing::Fixed(0));
-            }
             Part::ResponseHead(head) => {
-                let framing = framing::response(&head, exchange.method());
-                exchange.response_head(ts, *head);
+                let framing = read_head(exchange, ts, *head);
                 self.responses.frame(framing);
-                match framing {
-                    Framing::Tunnel => {
-                        exchange.response_end(ts, Vec::new());
-                        self.become_opaque();
-                    }
-                    Framing::Invalid => exchange.response_broken(PartialReason::Malformed),
-                    _ => {}
+                if framing == Framing::Tunnel {
+                    self.become_opaque();
                 }
             }
             Part::Body(bytes) => exchange.response_content(ts, &bytes, context.findings),
@@ -366,22 +357,17 @@ impl Connection {
 
     /// A response begins: decides which request it answers.
     fn begin_response(&mut self, ts: WallNanos, context: &mut Context<'_>) {
-        let next_waits = |exchanges: &VecDeque<Builder>| {
-            let mut open = exchanges.iter().filter(|exchange| !exchange.is_response_done());
-            open.nth(1).is_some_and(|next| next.start_ts() <= ts)
-        };
-        // After damage the response that was lost is over once the next request waits.
-        let waits = next_waits(&self.exchanges);
-        let open = |exchange: &&mut Builder| !exchange.is_response_done();
-        match self.exchanges.iter_mut().find(open) {
-            Some(current)
-                if current.is_response_head_seen() || (current.is_response_started() && waits) =>
-            {
+        let next = self.exchanges.iter().filter(|exchange| !exchange.is_response_done()).nth(1);
+        let next_waits = next.is_some_and(|next| next.start_ts() <= ts);
+        let is_open = |exchange: &&mut Builder| !exchange.is_response_done();
+        if let Some(current) = self.exchanges.iter_mut().find(is_open) {
+            // A damaged response whose head was lost is over once the next request waits.
+            let is_over = current.is_response_started() && next_waits;
+            if current.is_response_head_seen() || is_over {
                 current.response_cut();
             }
-            _ => {}
         }
-        match self.exchanges.iter_mut().find(open) {
+        match self.exchanges.iter_mut().find(is_open) {
             Some(current) if current.start_ts() <= ts => current.response_start(ts),
             // It precedes every open request: the one it answers was not seen.
             _ => {
@@ -454,6 +440,22 @@ impl Connection {
             }
         }
     }
+}
+
+/// Takes a response head and says how the body ends; an interim response has none.
+fn read_head(exchange: &mut Builder, ts: WallNanos, head: ResponseHead) -> Framing {
+    if matches!(head.status, 100 | 102..=199) {
+        exchange.response_interim();
+        return Framing::Fixed(0);
+    }
+    let framing = framing::response(&head, exchange.method());
+    exchange.response_head(ts, head);
+    match framing {
+        Framing::Tunnel => exchange.response_end(ts, Vec::new()),
+        Framing::Invalid => exchange.response_broken(PartialReason::Malformed),
+        _ => {}
+    }
+    framing
 }
 
 #[cfg(test)]
