@@ -32,6 +32,8 @@ use marks::Marks;
 
 /// Most sites taken from symbol tables; two copies of a library have ten.
 const MAX_SITES: usize = 32;
+/// Why nothing is looked for in a file of another layout.
+const NOT_64_BIT: &str = "expected a 64-bit little-endian ELF file, found another class or order";
 
 /// A family of TLS libraries that calls the same functions with the same arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,32 +177,27 @@ fn find_in(file: File) -> io::Result<Outcome> {
     if !marks.boringssl_files.is_empty() {
         return stripped_boringssl(&image, machine, &marks, build_id);
     }
-    let unresolved = |library, reason: String| Outcome::Unresolved {
-        library,
-        reason,
-        build_id: build_id.clone(),
-    };
-    Ok(if machine.is_none() && marks.names_ssl_write {
-        unresolved(
-            Library::OpenSsl,
-            "expected a 64-bit little-endian file, found another".to_owned(),
-        )
-    } else if marks.openssl_functions {
-        let also =
-            marks.rustls_version.map_or_else(String::new, |v| format!(", beside rustls {v}"));
-        let version = marks.openssl_version.map_or_else(String::new, |v| format!(" {v}"));
-        unresolved(
-            Library::OpenSsl,
-            format!("OpenSSL{version} is linked in without the names of its functions{also}"),
-        )
-    } else if let Some(version) = marks.rustls_version {
-        unresolved(
-            Library::Rustls,
-            format!("rustls {version} is linked in; its functions are not resolved"),
-        )
-    } else {
-        Outcome::Absent { build_id: build_id.clone() }
+    Ok(match unresolvable(machine, &marks) {
+        Some((library, reason)) => Outcome::Unresolved { library, reason, build_id },
+        None => Outcome::Absent { build_id },
     })
+}
+
+/// The library that the marks show and nothing here can resolve, and why.
+fn unresolvable(machine: Option<u16>, marks: &Marks) -> Option<(Library, String)> {
+    if machine.is_none() && marks.names_ssl_write {
+        return Some((Library::OpenSsl, NOT_64_BIT.to_owned()));
+    }
+    let rustls = marks.rustls_version.as_ref().map(|version| format!("rustls {version}"));
+    if marks.openssl_functions {
+        let version = marks.openssl_version.as_deref().unwrap_or("of unknown version");
+        let beside = rustls.map_or_else(String::new, |rustls| format!(", beside {rustls}"));
+        let reason =
+            format!("OpenSSL {version} is linked in without the names of its functions{beside}");
+        return Some((Library::OpenSsl, reason));
+    }
+    let rustls = rustls?;
+    Some((Library::Rustls, format!("{rustls} is linked in, whose functions are not looked for")))
 }
 
 fn stripped_boringssl(
@@ -217,7 +214,7 @@ fn stripped_boringssl(
              found machine {machine}",
             elf::EM_X86_64
         )),
-        None => Err("expected a 64-bit little-endian file, found another".to_owned()),
+        None => Err(NOT_64_BIT.to_owned()),
     };
     let resolved = match resolution {
         Ok(resolved) => resolved,

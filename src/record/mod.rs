@@ -10,6 +10,7 @@ use crate::capture::bpf;
 use crate::trace;
 
 pub mod host;
+pub mod intake;
 pub mod launch;
 pub mod live;
 pub mod options;
