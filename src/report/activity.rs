@@ -131,7 +131,8 @@ fn note(report: &Report) -> String {
     if unseen_ms >= 1.0 {
         let unseen = duration(unseen_ms);
         text.push_str(&format!(
-            " Not in here: {unseen} of CPU time that processes used after their last sample."
+            " Not in here: {unseen} of CPU time that no sample shows, of processes after their last \
+             sample or without any."
         ));
     }
     text
