@@ -432,7 +432,7 @@ static __always_inline __u64 peak_rss_pages(struct task_struct *task,
 }
 
 /*
- * In each thread that ends. Only the last one of a process reports; where several see none left,
+ * In each thread that ends, by itself. Only the last one of a process reports; where several see none left,
  * the one that removes the process from the map. Threads reaped before are summed in signal; the
  * leader stays as a zombie until then and has its own counters.
  */
@@ -441,12 +441,17 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
-	__u32 pid = BPF_CORE_READ(task, tgid);
+	__u64 thread = bpf_get_current_pid_tgid();
 	struct process_exit_event event = {};
+	__u32 pid = thread >> 32;
 	struct tracked_process *process;
 
 	process = scope_of(pid);
-	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
+	if (!process)
+		return 0;
+	/* Killed in the midst of a TLS call, such as a read that waited. */
+	bpf_map_delete_elem(&active_calls, &thread);
+	if (BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);
 	if (bpf_map_delete_elem(&tracked, &pid))

@@ -26,48 +26,6 @@
 #define RESULT_IS_RETURN 0
 #define RESULT_IS_STORED 1
 
-/* A call that has begun: what its return needs to know. */
-struct active_call {
-	__u64 data;
-	/* Where the function stores the count; 0 if it returns it. */
-	__u64 stored_at;
-	/* Stack pointer at entry: tells this call's return from that of a call nested in it. */
-	__u64 stack;
-	__u32 result;
-	__u32 _pad;
-	/* Handle, direction and library from the entry on; complete during the return. */
-	struct tls_data_event event;
-};
-
-/*
- * By pid and tid: written at entry, removed at return. A call that never returns (longjmp, exec,
- * end of the thread) leaves an entry until the next call of a thread with these ids. Full: the call
- * is lost, counted as map_full.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct active_call);
-} active_calls SEC(".maps");
-
-struct connection {
-	__u64 generation_boot_ns;
-	/* Bytes moved so far, by direction, captured or not. */
-	__u64 stream_offset[2];
-};
-
-/*
- * Made at the first data of a connection object, removed when it is freed; user space removes what
- * a process leaves behind at exit. Full: data is lost, counted as map_full.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct connection_key);
-	__type(value, struct connection);
-} connections SEC(".maps");
-
 extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 bytes,
 				      const void *from) __ksym __weak;
 
@@ -357,7 +315,10 @@ done:
 	return 0;
 }
 
-/* void SSL_free(SSL *). Objects that never carried data, or are still shared, are not reported. */
+/*
+ * void SSL_free(SSL *). Objects that never carried data are not reported. One that lives on because
+ * something else holds a reference begins a new generation with its next data.
+ */
 SEC("uprobe")
 int handle_tls_free(struct pt_regs *ctx)
 {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, ProgramType, UprobeOpts};
 
-use crate::capture::abi;
+use crate::capture::abi::{self, Wire};
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
 use crate::event::Event;
@@ -110,6 +110,17 @@ pub struct Stats {
     pub exact_size: bool,
 }
 
+/// How full the kernel's maps are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapEntries {
+    /// Processes under observation.
+    pub tracked: usize,
+    /// Connections that have carried data and are not closed.
+    pub connections: usize,
+    /// Calls of TLS functions that have not returned.
+    pub active_calls: usize,
+}
+
 /// The loaded programs. Dropping it detaches everything.
 pub struct Capture {
     // In drop order: links before rings before the maps and programs of the skeleton.
@@ -134,7 +145,8 @@ impl Capture {
         error::check_host()?;
         check_ring(options.payload_ring_bytes)?;
         check_ring(options.control_ring_bytes)?;
-        let names = options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
+        let names =
+            options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
         set_printing(options.debug);
 
         let has_attach_cookie = !options.force_compat && attach_cookie_exists();
@@ -294,7 +306,7 @@ impl Capture {
             self.stats.last_decode_error = pass.last_error.or(self.stats.last_decode_error);
         }
         let more = control.more || payload.more;
-        
+
         let mut events = 0;
         for record in self.merger.merge(control.records, payload.records, start) {
             if let Some(event) = self.decoder.push(record) {
@@ -320,6 +332,38 @@ impl Capture {
         }
     }
 
+    /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
+    /// lost. Connections of processes that are still observed stay.
+    fn sweep_connections(&self) {
+        let connections = &self.skel.maps.connections;
+        let stale: Vec<Vec<u8>> = connections
+            .keys()
+            .filter(|key| {
+                let mut pid = &key[std::mem::offset_of!(abi::ConnectionKey, pid)..];
+                u32::take(&mut pid).is_some_and(|pid| !self.is_tracked(pid))
+            })
+            .collect();
+        for key in stale {
+            let _ = connections.delete(&key);
+        }
+    }
+
+    fn is_tracked(&self, pid: u32) -> bool {
+        let found = self.skel.maps.tracked.lookup(&pid.to_ne_bytes(), MapFlags::ANY);
+        // What cannot be read is left alone.
+        found.map_or(true, |value| value.is_some())
+    }
+
+    /// Entries in the kernel's maps of processes and of connections, to see that nothing piles up.
+    #[must_use]
+    pub fn map_entries(&self) -> MapEntries {
+        MapEntries {
+            tracked: self.skel.maps.tracked.keys().count(),
+            connections: self.skel.maps.connections.keys().count(),
+            active_calls: self.skel.maps.active_calls.keys().count(),
+        }
+    }
+
     /// The loss counters since the capture was loaded, one per class of events.
     pub fn losses(&self) -> Result<Vec<ClassLedger>, Error> {
         ledger::read(&self.skel.maps.ledger)
@@ -333,6 +377,9 @@ impl Capture {
         let undecodable = self.stats.undecodable - self.reported_undecodable;
         if undecodable > 0 {
             losses.push(ledger::loss("unknown", "decode_error", (undecodable, 0), first_ts, ts));
+        }
+        if !losses.is_empty() {
+            self.sweep_connections();
         }
         self.reported = now;
         self.reported_undecodable = self.stats.undecodable;
