@@ -1,5 +1,7 @@
 //! Programs to observe, and what was observed of them.
 
+mod calls;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -7,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentsight::capture::bpf::{Capture, Error, Options, TlsFunction};
@@ -41,15 +44,17 @@ pub(crate) fn capture_with(run: &Run, options: &Options) -> Capture {
 impl Run {
     /// `None`, with a message, where BPF programs cannot be loaded.
     pub(crate) fn new(topic: &str) -> Option<Self> {
-        match Capture::load(&Options::default()) {
-            Ok(_) => {}
+        static UNAVAILABLE: OnceLock<Option<String>> = OnceLock::new();
+        let unavailable = UNAVAILABLE.get_or_init(|| match Capture::load(&Options::default()) {
+            Ok(_) => None,
             Err(error @ (Error::Refused { .. } | Error::Map { .. } | Error::Ring(_))) => {
                 panic!("{error:?}")
             }
-            Err(error) => {
-                eprintln!("SKIPPED: {error}");
-                return None;
-            }
+            Err(error) => Some(error.to_string()),
+        });
+        if let Some(reason) = unavailable {
+            eprintln!("SKIPPED: {topic}: {reason}");
+            return None;
         }
         let name = format!("as-live-{topic}-{}", std::process::id());
         let dir = tempfile::tempdir().expect("temporary directory");
