@@ -69,8 +69,14 @@ const volatile __u32 possible_cpus = 1;
 /* More are not summed; the figure is then as exact as the kernel's own getrusage(2). */
 #define SUMMED_CPUS 1024
 
-/* Offsets of the per-CPU areas, by CPU number; unresolved where kallsyms hides addresses. */
-extern const void __per_cpu_offset __ksym __weak;
+/*
+ * Where the per-CPU areas lie: that of CPU n is at scratch_at[n] - scratch_base from the per-CPU
+ * pointer of anything. Written once by find_per_cpu_areas; 0 when that could not run.
+ */
+__u64 scratch_base = 0;
+__u64 scratch_at[SUMMED_CPUS] = {};
+/* Id of the process_scratch map, written by user space before it runs the iterator. */
+__u32 scratch_id = 0;
 
 /* ---- Matching ---- */
 
@@ -374,11 +380,37 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 
 /* ---- Exit ---- */
 
+/*
+ * Run once by user space, for each map: compares the addresses of one map's element on every CPU
+ * with its per-CPU pointer. The kernel's own table of these distances is not in its BTF, and
+ * kallsyms lists no data on many kernels.
+ */
+SEC("iter/bpf_map")
+int find_per_cpu_areas(struct bpf_iter__bpf_map *context)
+{
+	struct bpf_map *map = context->map;
+	struct mm_struct *mm = 0;
+	__u32 cpu, zero = 0;
+
+	/* Without per-CPU counters nobody needs it, and the helper below is missing. */
+	if (!map || map->id != scratch_id || !bpf_core_field_exists(mm->rss_stat[0].count))
+		return 0;
+	for (cpu = 0; cpu < SUMMED_CPUS; cpu++) {
+		if (cpu >= possible_cpus)
+			break;
+		scratch_at[cpu] =
+			(__u64)bpf_map_lookup_percpu_elem(&process_scratch, &zero, cpu);
+	}
+	bpf_probe_read_kernel(&scratch_base, sizeof(scratch_base),
+			      (void *)map + bpf_core_type_size(struct bpf_array));
+	return 0;
+}
+
 /* One counter of mm_struct.rss_stat, exact where the per-CPU parts can be reached. */
 static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
 {
 	__s64 pages;
-	__s32 *parts;
+	__u64 parts;
 	__u32 cpu;
 
 	if (!bpf_core_field_exists(mm->rss_stat[0].count)) {
@@ -387,18 +419,16 @@ static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
 		return BPF_CORE_READ(old, rss_stat.count[counter].counter);
 	}
 	pages = BPF_CORE_READ(mm, rss_stat[counter].count);
-	parts = BPF_CORE_READ(mm, rss_stat[counter].counters);
-	if (!&__per_cpu_offset || !parts)
+	parts = (__u64)BPF_CORE_READ(mm, rss_stat[counter].counters);
+	if (!scratch_base || !parts)
 		return pages;
 	for (cpu = 0; cpu < SUMMED_CPUS; cpu++) {
-		unsigned long offset = 0;
 		__s32 part = 0;
 
 		if (cpu >= possible_cpus)
 			break;
-		bpf_probe_read_kernel(&offset, sizeof(offset),
-				      (const void *)&__per_cpu_offset + cpu * sizeof(offset));
-		bpf_probe_read_kernel(&part, sizeof(part), (const void *)parts + offset);
+		bpf_probe_read_kernel(&part, sizeof(part),
+				      (const void *)(parts + scratch_at[cpu] - scratch_base));
 		pages += part;
 	}
 	return pages;
@@ -406,7 +436,9 @@ static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
 
 /*
  * Peak resident set of the last program. signal->maxrss alone will not do: it keeps what the images
- * before exec had reached, such as a large parent's after vfork.
+ * before exec had reached, such as a large parent's after vfork. The kernel's high-water mark is
+ * only moved when memory is unmapped, and from counters that lag by up to a batch of pages per CPU;
+ * a peak of that size that was given back is missed.
  */
 static __always_inline __u64 peak_rss_pages(struct task_struct *task,
 					    const struct tracked_process *process)

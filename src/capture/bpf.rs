@@ -12,12 +12,14 @@ mod ledger;
 mod rings;
 mod skeleton;
 
+use std::io::Read;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, ProgramType, UprobeOpts};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapInfo, ProgramType, UprobeOpts};
 
 use crate::capture::abi::{self, Wire};
 use crate::capture::decode::{DecodeError, Decoder, Record};
@@ -150,7 +152,8 @@ impl Capture {
         set_printing(options.debug);
 
         let has_attach_cookie = !options.force_compat && attach_cookie_exists();
-        let skel = load_skeleton(options, has_attach_cookie)?;
+        let mut skel = load_skeleton(options, has_attach_cookie)?;
+        find_per_cpu_areas(&mut skel);
         for name in INTERPRETERS {
             put_name(&skel, &name_key(name)?, abi::NAME_INTERPRETER)?;
         }
@@ -417,6 +420,19 @@ fn load_skeleton(
         .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
         .map_err(Error::from_load)?;
     open.load().map_err(Error::from_load)
+}
+
+/// Lets the programs find the per-CPU parts of memory counters. Without them, resident set sizes
+/// are only as exact as the kernel's own getrusage(2), so a failure is not worth stopping for.
+fn find_per_cpu_areas(skel: &mut AgentsightSkel<'_>) {
+    let Ok(info) = MapInfo::new(skel.maps.process_scratch.as_fd()) else { return };
+    let Some(bss) = skel.maps.bss_data.as_mut() else { return };
+    bss.scratch_id = info.info.id;
+    let iterator = skel.progs.find_per_cpu_areas.attach().and_then(|link| Iter::new(&link));
+    if let Ok(mut iterator) = iterator {
+        // It prints nothing: reading runs it.
+        let _ = iterator.read_to_end(&mut Vec::new());
+    }
 }
 
 fn check_ring(bytes: u32) -> Result<(), Error> {

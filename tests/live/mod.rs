@@ -87,14 +87,29 @@ impl Run {
 
     /// Runs `program` under the name that is looked for, until it ends.
     pub(crate) fn command(&mut self, program: &str, arguments: &[&str]) {
+        let link = self.link_to(program);
+        self.plain(link.to_str().expect("utf-8"), arguments);
+    }
+
+    fn link_to(&self, program: &str) -> PathBuf {
         let link = self.dir.path().join("bin").join(&self.name);
         fs::create_dir_all(link.parent().expect("has one")).expect("writable");
         symlink(program, &link).expect("writable");
-        self.plain(link.to_str().expect("utf-8"), arguments);
+        link
     }
 
     pub(crate) fn shell(&mut self, script: &str) {
         self.command("/bin/sh", &["-c", script]);
+    }
+
+    /// The same while the rings are being read, for scripts that produce more than fits in them.
+    pub(crate) fn shell_while_draining(&mut self, script: &str, capture: &mut Capture) {
+        let link = self.link_to("/bin/sh");
+        let mut child = self.spawn(link.to_str().expect("utf-8"), &["-c", script]);
+        while child.try_wait().expect("it was started").is_none() {
+            let mut sink = |event| self.events.push(event);
+            capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");
+        }
     }
 
     pub(crate) fn python(&mut self, script: &str) {
@@ -139,12 +154,15 @@ impl Run {
         let deadline = Instant::now() + Duration::from_secs(20);
         let pid = self.pid();
         let events = &mut self.events;
-        let mut ended = false;
+        let is_end = |event: &Event| {
+            matches!(event.body, Body::ProcessExit(_))
+                && event.process.is_some_and(|process| process.pid == pid)
+        };
+        let mut ended = events.iter().any(is_end);
         while !ended {
             assert!(Instant::now() < deadline, "no exit of {pid} among {events:#?}");
             let mut sink = |event: Event| {
-                ended |= matches!(event.body, Body::ProcessExit(_))
-                    && event.process.is_some_and(|process| process.pid == pid);
+                ended |= is_end(&event);
                 events.push(event);
             };
             capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");
