@@ -409,6 +409,7 @@ int find_per_cpu_areas(struct bpf_iter__bpf_map *context)
 /* One counter of mm_struct.rss_stat, exact where the per-CPU parts can be reached. */
 static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
 {
+	struct percpu_counter *count;
 	__s64 pages;
 	__u64 parts;
 	__u32 cpu;
@@ -418,8 +419,11 @@ static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
 
 		return BPF_CORE_READ(old, rss_stat.count[counter].counter);
 	}
-	pages = BPF_CORE_READ(mm, rss_stat[counter].count);
-	parts = (__u64)BPF_CORE_READ(mm, rss_stat[counter].counters);
+	/* An index that is no literal is not relocated: step by the kernel's own element size. */
+	count = (void *)mm + bpf_core_field_offset(struct mm_struct, rss_stat) +
+		counter * bpf_core_type_size(struct percpu_counter);
+	pages = BPF_CORE_READ(count, count);
+	parts = (__u64)BPF_CORE_READ(count, counters);
 	if (!scratch_base || !parts)
 		return pages;
 	for (cpu = 0; cpu < SUMMED_CPUS; cpu++) {
