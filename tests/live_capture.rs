@@ -179,6 +179,16 @@ fn a_process_that_runs_already_is_observed_from_then_on() {
     ));
 }
 
+#[test]
+fn a_process_that_has_ended_but_was_not_waited_for_cannot_be_tracked() {
+    let Some(run) = Run::new("zombie") else { return };
+    let mut capture = capture(&run);
+    let zombie = live::Zombie::new();
+    let refused = capture.track(zombie.pid(), true);
+    assert!(matches!(refused, Err(Error::NoProcess { pid }) if pid == zombie.pid()));
+    assert_eq!(capture.map_entries(), MapEntries::default());
+}
+
 /// Both directions of a TLS client, byte for byte, by both output paths.
 fn tls_round_trip(name: &str, force_compat: bool) {
     let Some(mut run) = Run::new(name) else { return };

@@ -126,6 +126,7 @@ impl Run {
     /// Starts a program, tracks it by pid, then lets it read a line.
     pub(crate) fn tracked(&mut self, capture: &mut Capture, program: &str, arguments: &[&str]) {
         let mut child = self.spawn(program, arguments);
+        capture.track(child.id(), false).expect("it runs");
         capture.track(child.id(), true).expect("it runs");
         child.stdin.take().expect("piped").write_all(b"go\n").expect("it reads");
         self.wait(child);
@@ -249,6 +250,30 @@ impl Run {
         let ledger = capture.losses().expect("the ledger is readable");
         let class = ledger.iter().find(|class| class.event_class == "tls_data").expect("a class");
         assert_eq!(bytes, class.entry.submitted_bytes);
+    }
+}
+
+/// A process that has ended and is not waited for before this is dropped.
+pub(crate) struct Zombie(Child);
+
+impl Zombie {
+    pub(crate) fn new() -> Self {
+        let child = Command::new("/bin/true").spawn().expect("it exists");
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).expect("not waited for").contains(") Z ") {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Zombie {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
     }
 }
 
