@@ -42,6 +42,9 @@ pub enum Error {
     /// The statement would change something.
     #[error("{0} is refused: a trace is only ever read")]
     NotReadOnly(String),
+    /// The statement is larger than any that is planned.
+    #[error("the SQL is too large: {0}")]
+    TooLarge(String),
     /// No or several statements.
     #[error("expected one SQL statement, found {0}")]
     StatementCount(usize),
@@ -104,7 +107,9 @@ impl Error {
         match self {
             Self::Trace(error) => error.hint().map(String::from),
             Self::TraceCount(0) => Some("give the path of a trace file".into()),
-            Self::TraceCount(_) => Some("query one trace at a time".into()),
+            Self::TraceCount(_) => {
+                Some("query one trace at a time; SQL is one argument with white space in it".into())
+            }
             Self::UnknownTable { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? {}", tables_hint()),
                 None => tables_hint(),
@@ -114,6 +119,7 @@ impl Error {
                 "use SELECT, WITH, VALUES, EXPLAIN, DESCRIBE or SHOW; -o FILE writes a result"
                     .into(),
             ),
+            Self::TooLarge(_) => Some("split it, or join with VALUES instead of OR".into()),
             Self::StatementCount(_) => Some("run the statements one by one".into()),
             Self::UnknownQuery { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? --list shows all"),
@@ -203,7 +209,13 @@ fn sql_message(message: &str) -> String {
     first_line(message)
 }
 
-/// The first line: DataFusion appends candidates, diagnostics and backtraces below it.
+/// The first line, and a suggestion below it; DataFusion appends candidates, diagnostics and
+/// backtraces too.
 fn first_line(message: &str) -> String {
-    message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next().filter(|line| line.starts_with("Did you mean")) {
+        Some(suggestion) => format!("{} {suggestion}", first.trim_end_matches('.')),
+        None => first.to_owned(),
+    }
 }
