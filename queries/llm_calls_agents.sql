@@ -14,4 +14,4 @@ SELECT
   min(start_ts) AS first_ts
 FROM llm_calls
 GROUP BY agent
-ORDER BY count(*) DESC, agent NULLS LAST
+ORDER BY calls DESC, agent NULLS LAST

@@ -20,9 +20,15 @@ SELECT
   call_id,
   start_ts,
   coalesce(model, request_model) AS model,
-  coalesce(total_input_tokens, 0) + coalesce(output_tokens, 0) AS all_tokens,
-  coalesce(total_input_tokens, 0) - coalesce(cache_read_tokens, 0)
-    + coalesce(output_tokens, 0) AS uncached_tokens,
+  CASE
+    WHEN usage_state <> 'none'
+      THEN coalesce(total_input_tokens, 0) + coalesce(output_tokens, 0)
+  END AS all_tokens,
+  CASE
+    WHEN usage_state <> 'none'
+      THEN coalesce(total_input_tokens, 0) - coalesce(cache_read_tokens, 0)
+        + coalesce(output_tokens, 0)
+  END AS uncached_tokens,
   total_input_tokens,
   input_tokens,
   cache_read_tokens,
@@ -31,6 +37,4 @@ SELECT
   usage_state,
   request_body_bytes
 FROM llm_calls
-ORDER BY
-  coalesce(total_input_tokens, 0) + coalesce(output_tokens, 0) DESC,
-  call_id
+ORDER BY all_tokens DESC NULLS LAST, call_id

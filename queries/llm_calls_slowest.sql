@@ -20,7 +20,9 @@
 --   output_tokens_per_second: output tokens by stream_ms
 --   status: HTTP status code
 -- Absence:
---   a time is NULL when its end was not seen; such a call comes last
+--   a time is NULL when its end was not seen; such a call comes last;
+--   output_tokens_per_second is NULL when the response was not streamed or its
+--   final token counts were not seen
 SELECT
   call_id,
   start_ts,
@@ -35,7 +37,7 @@ SELECT
     / 1e6 AS stream_ms,
   max_gap_ms,
   output_tokens,
-  output_tokens
+  CASE WHEN usage_state = 'reported' THEN output_tokens END
     / nullif(
       CAST(CAST(end_ts AS BIGINT) - CAST(first_token_ts AS BIGINT) AS DOUBLE)
         / 1e9,

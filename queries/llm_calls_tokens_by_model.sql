@@ -32,8 +32,8 @@ SELECT
   sum(CASE WHEN usage_state = 'partial' THEN 1 ELSE 0 END) AS partial_calls,
   sum(CASE WHEN usage_state = 'none' THEN 1 ELSE 0 END) AS unreported_calls
 FROM llm_calls
-GROUP BY coalesce(model, request_model)
+GROUP BY 1
 ORDER BY
-  sum(total_input_tokens) DESC NULLS LAST,
-  count(*) DESC,
-  coalesce(model, request_model) NULLS LAST
+  total_input_tokens DESC NULLS LAST,
+  calls DESC,
+  model NULLS LAST

@@ -21,4 +21,4 @@ SELECT
 FROM losses
 WHERE cause <> 'gap'
 GROUP BY event_class, cause
-ORDER BY sum(lost_events) DESC, event_class, cause
+ORDER BY lost_events DESC, event_class, cause

@@ -71,7 +71,10 @@ numbered AS (
         THEN l.cpu_ms
     END AS cpu_ms,
     sum(
-      CASE WHEN l.ts_ns - l.any_previous_ns > p.interval_ns / 2 THEN 1 ELSE 0 END
+      CASE
+        WHEN l.ts_ns - l.any_previous_ns > p.interval_ns / 2 THEN 1
+        ELSE 0
+      END
     ) OVER (
       ORDER BY l.ts_ns, l.pid, l.process_start_ts
       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -108,8 +111,8 @@ timed AS (
   SELECT
     m.moment,
     m.during_calls,
-    (m.ts_ns - lag(m.ts_ns, 1, r.first_ns) OVER (ORDER BY m.moment)) / 1e6
-      AS wall_ms,
+    (m.ts_ns - coalesce(lag(m.ts_ns) OVER (ORDER BY m.moment), r.first_ns))
+      / 1e6 AS wall_ms,
     m.cpu_ms,
     m.cpu_percent,
     m.rss_bytes

@@ -1,6 +1,8 @@
 -- What does the trace hold in all, and how complete is it?
 --
 -- Columns:
+--   started_ts: when the recording started
+--   stopped_ts: when the recording stopped
 --   first_ts: first event
 --   last_ts: last event
 --   events: events in the trace
@@ -11,7 +13,7 @@
 --   cpu_ms: CPU time of all processes, milliseconds
 --   peak_rss_bytes: highest resident set size of one process, bytes
 --   samples: looks at processes
---   plaintext_bytes: plaintext that went through TLS, lost bytes included, bytes
+--   plaintext_bytes: plaintext that went through TLS, lost bytes included
 --   connections: TLS connections with plaintext
 --   exchanges: HTTP exchanges
 --   calls: calls to models
@@ -31,9 +33,26 @@
 --   unresolved_binaries: binaries with a TLS library that could not be resolved
 --   failed_binaries: binaries where the kernel refused the probe
 -- Absence:
---   first_ts and last_ts are NULL in a trace without events; cpu_ms,
---   peak_rss_bytes and token sums are NULL when nothing told them
-WITH event_counts AS (
+--   stopped_ts is NULL when the recorder did not finish, first_ts and last_ts
+--   are NULL in a trace without events; cpu_ms, peak_rss_bytes and token sums
+--   are NULL when nothing told them
+WITH recording AS (
+  SELECT
+    max(
+      CASE
+        WHEN key = 'agentsight.start_ts'
+          THEN TRY_CAST(value AS TIMESTAMP WITH TIME ZONE)
+      END
+    ) AS started_ts,
+    max(
+      CASE
+        WHEN key = 'agentsight.stop_ts'
+          THEN TRY_CAST(value AS TIMESTAMP WITH TIME ZONE)
+      END
+    ) AS stopped_ts
+  FROM trace_info
+),
+event_counts AS (
   SELECT
     min(ts) AS first_ts,
     max(ts) AS last_ts,
@@ -92,6 +111,8 @@ probe_counts AS (
   FROM probes
 )
 SELECT
+  r.started_ts,
+  r.stopped_ts,
   e.first_ts,
   e.last_ts,
   e.events,
@@ -120,7 +141,8 @@ SELECT
   b.attached_binaries,
   b.unresolved_binaries,
   b.failed_binaries
-FROM event_counts AS e
+FROM recording AS r
+CROSS JOIN event_counts AS e
 CROSS JOIN process_counts AS p
 CROSS JOIN http_counts AS h
 CROSS JOIN call_counts AS c

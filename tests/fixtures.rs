@@ -8,46 +8,16 @@ mod traces;
 use std::fs;
 
 use agentsight::event::Event;
-use agentsight::time::{BootNanos, ClockAnchor, WallNanos};
-use agentsight::trace::{ClosingMetadata, Host, Metadata, Reader, Writer};
+use agentsight::time::WallNanos;
+use agentsight::trace::Reader;
 use traces::{STORED, Stored};
 
 /// Small enough to live in the repository.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-fn metadata(stored: &Stored) -> (Metadata, ClosingMetadata) {
-    let anchor = ClockAnchor { boot: BootNanos(1_000_000_000_000), wall: traces::at(0) };
-    let start = Metadata {
-        // Not the version of this program: a release must not rewrite the fixtures.
-        recorder_version: "0.0.0-fixture".to_owned(),
-        recording_id: format!("fixture-{}", stored.name),
-        command_line: vec!["agentsight-rec".to_owned(), "-c".to_owned(), "demo-agent".to_owned()],
-        start_ts: traces::at(0),
-        host: Host {
-            kernel: "6.1.0".to_owned(),
-            arch: "x86_64".to_owned(),
-            cpus: 4,
-            hostname: "fixture".to_owned(),
-        },
-        clock_anchors: vec![anchor],
-        filters: vec!["-c demo-agent".to_owned()],
-    };
-    let end = ClosingMetadata {
-        stop_ts: traces::at(stored.duration_ms),
-        stop_reason: "signal".to_owned(),
-        clock_anchors: Vec::new(),
-    };
-    (start, end)
-}
-
 fn written(stored: &Stored) -> Vec<u8> {
-    let (start, end) = metadata(stored);
     let mut file = Vec::new();
-    let mut writer = Writer::create(&mut file, start).unwrap();
-    for event in (stored.events)() {
-        writer.push(event).unwrap();
-    }
-    writer.finish(end).unwrap();
+    traces::file::write(&mut file, stored.name, (stored.events)(), stored.duration_ms);
     file
 }
 

@@ -58,6 +58,16 @@ impl Matcher {
         &self.names
     }
 
+    /// Every candidate name that matches, for a comparison that knows nothing of extensions.
+    #[must_use]
+    pub fn matching_names(&self) -> Vec<String> {
+        let endings = || std::iter::once("").chain(EXTENSIONS.iter().copied());
+        self.names
+            .iter()
+            .flat_map(|name| endings().map(move |end| format!("{name}{end}")))
+            .collect()
+    }
+
     /// Whether a program that is being executed matches: rules 1 to 3.
     #[must_use]
     pub fn matches_exec(&self, exe: Option<&str>, argv: &[String]) -> bool {

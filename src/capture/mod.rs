@@ -1,6 +1,17 @@
 //! A live host to events.
+//!
+//! Records come from the kernel programs in `bpf/` as bytes ([`abi`]), are decoded without
+//! trusting them ([`decode`]), put into time order ([`order`]) and handed out as
+//! [`crate::event::Event`]s. What to observe is found in `/proc` and in binaries: [`matching`],
+//! [`procfs`], [`scan`] and [`tls_library`]. Only [`bpf`] knows libbpf; decoding, matching and the
+//! search for TLS functions build and are tested without it.
 
+pub mod abi;
+#[cfg(feature = "record")]
+pub mod bpf;
+pub mod decode;
 pub mod matching;
+pub mod order;
 #[cfg(feature = "record")]
 pub mod procfs;
 #[cfg(feature = "record")]

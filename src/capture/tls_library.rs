@@ -9,6 +9,7 @@
 //! It is fed paths of files that traced processes map, so every byte of them is hostile: nothing
 //! here panics on them, and work and memory are bounded (`image.rs`). It attaches nothing.
 
+mod body;
 mod boringssl;
 mod functions;
 mod image;
@@ -31,6 +32,8 @@ use marks::Marks;
 
 /// Most sites taken from symbol tables; two copies of a library have ten.
 const MAX_SITES: usize = 32;
+/// Why nothing is looked for in a file of another layout.
+const NOT_64_BIT: &str = "expected a 64-bit little-endian ELF file, found another class or order";
 
 /// A family of TLS libraries that calls the same functions with the same arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,7 +144,11 @@ pub enum Outcome {
 /// When the file cannot be opened or read. A damaged file, or one that is no ELF file, is not an
 /// error but [`Outcome::Absent`].
 pub fn find(path: &Path) -> io::Result<Outcome> {
-    // A traced process may map a FIFO's or device's path over time: opening must not block.
+    // A traced process may have put something else at the path since: opening a device may do
+    // things, and opening a FIFO must not block.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(Outcome::Absent { build_id: None });
+    }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(Outcome::Absent { build_id: None });
@@ -170,32 +177,27 @@ fn find_in(file: File) -> io::Result<Outcome> {
     if !marks.boringssl_files.is_empty() {
         return stripped_boringssl(&image, machine, &marks, build_id);
     }
-    let unresolved = |library, reason: String| Outcome::Unresolved {
-        library,
-        reason,
-        build_id: build_id.clone(),
-    };
-    Ok(if machine.is_none() && marks.names_ssl_write {
-        unresolved(
-            Library::OpenSsl,
-            "expected a 64-bit little-endian file, found another".to_owned(),
-        )
-    } else if marks.openssl_functions {
-        let also =
-            marks.rustls_version.map_or_else(String::new, |v| format!(", beside rustls {v}"));
-        let version = marks.openssl_version.map_or_else(String::new, |v| format!(" {v}"));
-        unresolved(
-            Library::OpenSsl,
-            format!("OpenSSL{version} is linked in without the names of its functions{also}"),
-        )
-    } else if let Some(version) = marks.rustls_version {
-        unresolved(
-            Library::Rustls,
-            format!("rustls {version} is linked in; its functions are not resolved"),
-        )
-    } else {
-        Outcome::Absent { build_id: build_id.clone() }
+    Ok(match unresolvable(machine, &marks) {
+        Some((library, reason)) => Outcome::Unresolved { library, reason, build_id },
+        None => Outcome::Absent { build_id },
     })
+}
+
+/// The library that the marks show and nothing here can resolve, and why.
+fn unresolvable(machine: Option<u16>, marks: &Marks) -> Option<(Library, String)> {
+    if machine.is_none() && marks.names_ssl_write {
+        return Some((Library::OpenSsl, NOT_64_BIT.to_owned()));
+    }
+    let rustls = marks.rustls_version.as_ref().map(|version| format!("rustls {version}"));
+    if marks.openssl_functions {
+        let version = marks.openssl_version.as_deref().unwrap_or("of unknown version");
+        let beside = rustls.map_or_else(String::new, |rustls| format!(", beside {rustls}"));
+        let reason =
+            format!("OpenSSL {version} is linked in without the names of its functions{beside}");
+        return Some((Library::OpenSsl, reason));
+    }
+    let rustls = rustls?;
+    Some((Library::Rustls, format!("{rustls} is linked in, whose functions are not looked for")))
 }
 
 fn stripped_boringssl(
@@ -212,7 +214,7 @@ fn stripped_boringssl(
              found machine {machine}",
             elf::EM_X86_64
         )),
-        None => Err("expected a 64-bit little-endian file, found another".to_owned()),
+        None => Err(NOT_64_BIT.to_owned()),
     };
     let resolved = match resolution {
         Ok(resolved) => resolved,

@@ -37,7 +37,6 @@ const FILES: &[(&str, &str)] = embedded![
     "processes_list",
     "samples_during_calls",
     "trace_facts",
-    "trace_info_list",
     "trace_summary",
 ];
 

@@ -165,7 +165,8 @@ impl Connection {
         let mut input = self.requests.input(piece);
         loop {
             // A request body is given up for a new request only when it has been answered.
-            let may_restart = self.exchanges.back().is_some_and(Builder::is_response_done);
+            let is_over = |open: &Builder| open.is_request_done() || open.is_response_done();
+            let may_restart = self.exchanges.back().is_none_or(is_over);
             let Some(part) = self.requests.next(&mut input, may_restart) else { break };
             self.request_part(input.ts, part, context);
         }
@@ -176,6 +177,10 @@ impl Connection {
     fn request_part(&mut self, ts: WallNanos, part: Part<'_>, context: &mut Context<'_>) {
         match part {
             Part::Start(start_ts) => {
+                // What waits and is older than the request cannot answer it.
+                while self.waiting.front().is_some_and(|(ts, _)| *ts < start_ts) {
+                    self.release_one(context);
+                }
                 self.report_joined_late(context);
                 self.begin_exchange(start_ts, context);
                 return;
@@ -247,17 +252,21 @@ impl Connection {
 
     fn release_waiting(&mut self, force: bool, context: &mut Context<'_>) {
         while !self.waiting.is_empty() && (force || !self.must_wait()) {
-            let Some((ts, waiting)) = self.waiting.pop_front() else { break };
-            let content = match &waiting {
-                Waiting::Data(bytes) => {
-                    self.waiting_bytes -= bytes.len();
-                    Content::Data(bytes)
-                }
-                Waiting::Gap(length) => Content::Gap(*length),
-            };
-            self.read_response(Piece { ts, content }, context);
-            self.report_done(context);
+            self.release_one(context);
         }
+    }
+
+    fn release_one(&mut self, context: &mut Context<'_>) {
+        let Some((ts, waiting)) = self.waiting.pop_front() else { return };
+        let content = match &waiting {
+            Waiting::Data(bytes) => {
+                self.waiting_bytes -= bytes.len();
+                Content::Data(bytes)
+            }
+            Waiting::Gap(length) => Content::Gap(*length),
+        };
+        self.read_response(Piece { ts, content }, context);
+        self.report_done(context);
     }
 
     fn read_response(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {

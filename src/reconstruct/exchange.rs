@@ -280,6 +280,8 @@ impl Builder {
 
     /// Content is missing or cannot be told apart from here on.
     pub(crate) fn response_broken(&mut self, reason: PartialReason) {
+        // Whatever is broken was the response, or part of it.
+        self.response_started = true;
         self.damaged(reason);
         self.response_body.gap();
         if let Some(events) = &mut self.events {
@@ -356,7 +358,9 @@ impl Builder {
     }
 
     fn response_arrival(&mut self, ts: WallNanos) {
-        if let Some(last) = self.last_response_ts.replace(ts) {
+        if let Some(last) = self.last_response_ts.replace(ts)
+            && last != ts
+        {
             let pause_ms = ts.ms_since(last).max(0.0);
             self.longest_pause_ms =
                 Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));

@@ -31,6 +31,8 @@ pub(crate) struct Parser {
     begun: bool,
     /// The current event is incomplete or too long and must not come out.
     spoilt: bool,
+    /// No line has been read since bytes were missing.
+    after_gap: bool,
 }
 
 impl Parser {
@@ -56,12 +58,14 @@ impl Parser {
         self.extend_line(rest);
     }
 
-    /// Bytes are missing here: the event they were in is dropped.
+    /// Bytes are missing here: the event they were in is dropped, and what follows up to the next
+    /// empty line, unless it clearly begins with an `event` line.
     pub(crate) fn gap(&mut self) {
         self.line.clear();
         self.after_cr = false;
         self.begun = true;
         self.spoilt = true;
+        self.after_gap = true;
     }
 
     fn extend_line(&mut self, bytes: &[u8]) {
@@ -96,7 +100,14 @@ impl Parser {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
-            b"event" => self.event = Some(String::from_utf8_lossy(value).into_owned()),
+            b"event" => {
+                if self.after_gap {
+                    self.data.clear();
+                    self.has_data = false;
+                    self.spoilt = false;
+                }
+                self.event = Some(String::from_utf8_lossy(value).into_owned());
+            }
             b"data" => {
                 if self.has_data {
                     self.data.push('\n');
@@ -106,6 +117,7 @@ impl Parser {
             }
             _ => {}
         }
+        self.after_gap = false;
     }
 
     fn dispatch(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
@@ -117,6 +129,7 @@ impl Parser {
         self.data.clear();
         self.has_data = false;
         self.spoilt = false;
+        self.after_gap = false;
     }
 }
 
@@ -175,11 +188,13 @@ mod tests {
     fn an_event_with_missing_bytes_is_dropped_alone() {
         let mut parser = Parser::default();
         let mut out = Vec::new();
-        let mut sink = |event: Event<'_>| out.push(event.data.to_owned());
-        parser.push(b"data: 1\n\ndata: 2", &mut sink);
+        parser.push(b"data: 1\n\ndata: 2", &mut |event| out.push(event.data.to_owned()));
         parser.gap();
-        parser.push(b"data: 3\n\ndata: 4\n\n", &mut sink);
-        assert_eq!(out, ["1", "4"]);
+        let rest = b"data: 3\n\ndata: 4\n\n";
+        parser.push(rest, &mut |event| out.push(event.data.to_owned()));
+        parser.gap();
+        parser.push(b"event: a\ndata: 5\n\n", &mut |event| out.push(event.data.to_owned()));
+        assert_eq!(out, ["1", "4", "5"]);
     }
 
     #[test]

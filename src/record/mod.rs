@@ -10,6 +10,7 @@ use crate::capture::bpf;
 use crate::trace;
 
 pub mod host;
+pub mod intake;
 pub mod launch;
 pub mod live;
 pub mod options;
@@ -64,8 +65,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Capture(error) => error.hint().map(str::to_owned),
-            Self::Output(error) => Some(error.hint().to_string()),
-            Self::Trace(error) => Some(error.hint().to_string()),
+            Self::Output(error) => Some(error.hint().into()),
+            Self::Trace(error) => error.hint().map(str::to_owned),
             Self::NoProgram(_) => {
                 Some("give its full path; sudo may have replaced PATH".to_owned())
             }

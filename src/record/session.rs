@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::host;
+use super::intake::Intake;
 use super::launch::{Held, Launched};
-use super::live::Live;
 use super::options::Options;
 use super::output::Output;
 use super::owner::Owner;
@@ -21,7 +21,7 @@ use super::sink::Sink;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
-use crate::event::{Body, Event, Fork, ProcessId};
+use crate::event::{Body, Fork};
 use crate::time::ClockAnchor;
 use crate::trace;
 
@@ -66,25 +66,19 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let signals = StopSignals::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let capture = Capture::load(&bpf::Options {
-        names: matcher.exec_names(),
+        names: matcher.matching_names(),
         payload_ring_bytes: options.ring_bytes,
         ..bpf::Options::default()
     })?;
     let anchor = capture.clock_anchor();
 
-    let probing = Probing::start(anchor);
     let mut probed = Vec::new();
     let mut session = Session {
         capture,
-        probing,
         sampler: Sampler::new(anchor),
-        live: Live::default(),
         proc: ProcFs::new(anchor),
         anchors: Vec::new(),
-        lost: (0, 0),
-        sink: None,
-        waiting: Vec::new(),
-        saw_plaintext: false,
+        intake: Intake::new(Probing::start(anchor)),
     };
     let programs = options.names.iter().map(std::ffi::OsString::from);
     for program in programs.chain(options.command.first().cloned()) {
@@ -103,10 +97,10 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let file = output.create(owner.as_ref())?;
     let metadata =
         host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-    session.sink = Some(Sink::start(file, metadata)?);
+    session.intake.sink = Some(Sink::start(file, metadata)?);
 
     say(&format!("recording to {}", output.path().display()));
-    if !options.names.is_empty() && session.live.is_empty() && held.is_none() {
+    if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
     }
     let launched = match held.map(Held::release).transpose() {
@@ -152,25 +146,17 @@ impl End {
 
 struct Session {
     capture: Capture,
-    probing: Probing,
     sampler: Sampler,
-    live: Live,
     proc: ProcFs,
     /// Taken since the start.
     anchors: Vec<ClockAnchor>,
-    /// Events and bytes, so far.
-    lost: (u64, u64),
-    /// Absent until the output file is made.
-    sink: Option<Sink>,
-    /// Events from before the sink.
-    waiting: Vec<Event>,
-    saw_plaintext: bool,
+    intake: Intake,
 }
 
 impl Session {
     /// Probes what is likely to be used before any process maps it.
     fn probe_ahead(&mut self, programs: Vec<std::path::PathBuf>, say: &mut dyn FnMut(&str)) {
-        let reports = self.probing.look_ahead(programs);
+        let reports = self.intake.probing.look_ahead(programs);
         self.attach(reports, say);
     }
 
@@ -212,7 +198,7 @@ impl Session {
         }
         if let Some((id, comm, mut image)) = self.proc.image(pid) {
             image.matched = matched;
-            self.take_now(Some(id), Some(comm), Body::ProcessSeen(image));
+            self.intake.take_now(Some(id), Some(comm), Body::ProcessSeen(image));
         }
         Ok(())
     }
@@ -222,7 +208,7 @@ impl Session {
         self.capture.track(pid, true)?;
         if let Some((id, comm, image)) = self.proc.image(pid) {
             let body = Body::ProcessFork(Fork { ppid: image.ppid, uid: image.uid });
-            self.take_now(Some(id), Some(comm), body);
+            self.intake.take_now(Some(id), Some(comm), body);
         }
         Ok(())
     }
@@ -242,9 +228,7 @@ impl Session {
         let mut forwarded = false;
         let end = loop {
             self.drain(POLL)?;
-            let live = &self.live;
-            let alive = |id: ProcessId| live.get(id.pid).is_some_and(|known| known.id == id);
-            let reports = self.probing.reports(Instant::now(), alive);
+            let reports = self.intake.reports(Instant::now());
             self.attach(reports, say);
             let now = Instant::now();
             if now >= sample_due {
@@ -286,7 +270,7 @@ impl Session {
             }
             let may_begin_later = !options.names.is_empty() && launched.is_none();
             let command_ended = launched.is_none() || status.is_some();
-            if !may_begin_later && command_ended && self.live.is_empty() {
+            if !may_begin_later && command_ended && self.intake.live.is_empty() {
                 break End::ProcessesExited;
             }
         };
@@ -304,9 +288,7 @@ impl Session {
         let stop = host::clock_anchor();
         if !matches!(end, End::WriterFailed) {
             self.sample();
-            let mut last = Vec::new();
-            self.capture.detach(&mut |event| last.push(event))?;
-            last.into_iter().for_each(|event| self.take(event));
+            self.capture.detach(&mut |event| self.intake.take(event))?;
             self.read_ledger()?;
         }
         self.anchors.push(stop);
@@ -315,9 +297,9 @@ impl Session {
             stop_reason: end.reason().into(),
             clock_anchors: self.anchors,
         };
-        let sink = self.sink.expect("the loop runs only with a sink");
+        let sink = self.intake.sink.expect("the loop runs only with a sink");
         let summary = sink.finish(closing)?;
-        if !self.saw_plaintext {
+        if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
@@ -326,46 +308,13 @@ impl Session {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
         }
-        Ok(Recorded { summary, command: status, lost: self.lost })
+        Ok(Recorded { summary, command: status, lost: self.intake.lost })
     }
 
     /// Moves what is in the rings to the sink.
     fn drain(&mut self, timeout: Duration) -> Result<(), Error> {
-        let mut events = Vec::new();
-        self.capture.drain(timeout, &mut |event| events.push(event))?;
-        events.into_iter().for_each(|event| self.take(event));
+        self.capture.drain(timeout, &mut |event| self.intake.take(event))?;
         Ok(())
-    }
-
-    fn take(&mut self, event: Event) {
-        self.live.observe(&event);
-        match &event.body {
-            Body::ProcessExec(image) | Body::ProcessSeen(image) => {
-                if let Some(id) = event.process {
-                    let comm = event.comm.as_deref().unwrap_or_default();
-                    self.probing.look_into(id, comm, image.matched, Instant::now());
-                }
-            }
-            Body::TlsData(_) => self.saw_plaintext = true,
-            Body::Loss(loss) => {
-                self.lost.0 += loss.lost_events;
-                self.lost.1 += loss.lost_bytes;
-            }
-            _ => {}
-        }
-        match self.sink.as_mut() {
-            Some(sink) => {
-                self.waiting.drain(..).for_each(|event| sink.push(event));
-                sink.push(event);
-            }
-            None => self.waiting.push(event),
-        }
-    }
-
-    /// Takes something that is known in user space, as of now.
-    fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
-        let ts = host::clock_anchor().wall;
-        self.take(Event { ts, process, tid: None, comm, body });
     }
 
     /// Attaches what was found, records what came of it, and tells what the user has to know.
@@ -375,33 +324,34 @@ impl Session {
             if let Some(warning) = warning {
                 say(&warning);
             }
-            self.take_now(report.process, report.comm, Body::Probe(probe));
+            self.intake.take_now(report.process, report.comm, Body::Probe(probe));
         }
     }
 
     fn sample(&mut self) {
-        self.sampler.begin_tick();
-        for pid in self.live.pids() {
+        let pids = self.intake.live.pids();
+        self.sampler.begin_tick(&pids);
+        for pid in pids {
             match self.sampler.sample(pid) {
                 Some((id, comm, sample)) => {
-                    self.take_now(Some(id), Some(comm), Body::Sample(sample));
+                    self.intake.take_now(Some(id), Some(comm), Body::Sample(sample));
                 }
-                None => self.live.missing(pid),
+                None => self.intake.live.missing(pid),
             }
         }
         if let Some((id, comm, sample)) = self.sampler.sample(std::process::id()) {
-            self.take_now(Some(id), Some(comm), Body::RecorderSample(sample));
+            self.intake.take_now(Some(id), Some(comm), Body::RecorderSample(sample));
         }
     }
 
     fn read_ledger(&mut self) -> Result<(), Error> {
         for loss in self.capture.take_losses()? {
-            self.take(loss);
+            self.intake.take(loss);
         }
         Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
-        self.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(host::clock_anchor().wall))
+        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(host::clock_anchor().wall))
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
 use crate::trace;
-use crate::trace::burst::{Burst, MAX_BURST_AGE_NS};
+use crate::trace::{Burst, MAX_BURST_AGE_NS};
 
 /// Payload after which a batch is handed over. With [`QUEUED_BATCHES`], the one being filled and
 /// the one being written, it bounds the events in memory outside the open row group to 10 MiB.
@@ -36,6 +36,9 @@ pub struct Sink {
     queue: Option<SyncSender<Message>>,
     writer: JoinHandle<Result<trace::Summary, trace::Error>>,
     stalled: Duration,
+    /// The last time anything was handed over.
+    handed_over: WallNanos,
+    gone: bool,
 }
 
 /// The writer thread has ended early; [`Sink::finish`] tells why.
@@ -60,10 +63,12 @@ impl Sink {
             queue: Some(queue),
             writer,
             stalled: Duration::ZERO,
+            handed_over: WallNanos(0),
+            gone: false,
         })
     }
 
-    /// Takes in one event.
+    /// Takes in one event; waits while the writer is behind by more than the queue holds.
     pub fn push(&mut self, event: Event) {
         let payload_bytes = match &event.body {
             Body::TlsData(tls) => tls.data.len(),
@@ -72,21 +77,28 @@ impl Sink {
             }
             _ => 0,
         };
+        let ts = event.ts;
         self.batch_bytes += payload_bytes + EVENT_BYTES;
         self.batch.push(event);
+        if self.batch_bytes >= BATCH_BYTES {
+            self.gone |= self.hand_over(ts).is_err();
+        }
     }
 
-    /// Whether the batch should be handed over before more is taken in.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.batch_bytes >= BATCH_BYTES
-    }
-
-    /// Hands over what was taken in; waits while the writer is behind.
+    /// Hands over what was taken in, or, if that is nothing, the time, as long as the writer may
+    /// hold bursts that wait for it; waits while the writer is behind.
     ///
     /// # Errors
     /// When the writer has ended.
     pub fn hand_over(&mut self, now: WallNanos) -> Result<(), WriterGone> {
+        if self.gone {
+            return Err(WriterGone);
+        }
+        if !self.batch.is_empty() {
+            self.handed_over = now;
+        } else if now.0.saturating_sub(self.handed_over.0) > 2 * MAX_BURST_AGE_NS {
+            return Ok(());
+        }
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let queue = self.queue.as_ref().ok_or(WriterGone)?;

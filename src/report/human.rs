@@ -66,6 +66,9 @@ pub(super) fn duration(ms: f64) -> String {
     if ms < 0.0 {
         return format!("-{}", duration(-ms));
     }
+    if ms == 0.0 {
+        return "0 ms".to_owned();
+    }
     if ms < 9.95 {
         return format!("{ms:.1} ms");
     }
@@ -101,9 +104,10 @@ pub(super) fn position(ns: i64) -> String {
 pub(super) fn percent(value: f64) -> String {
     if !value.is_finite() {
         UNKNOWN.to_owned()
+    } else if value == 0.0 {
+        "0 %".to_owned()
     } else if value.abs() < 9.95 {
-        // Adding zero turns a negative zero into a plain one.
-        format!("{:.1} %", value + 0.0)
+        format!("{value:.1} %")
     } else if value < 0.0 {
         format!("{value:.0} %")
     } else {
@@ -252,7 +256,8 @@ mod tests {
     #[test]
     fn durations_change_unit_where_their_rounding_would() {
         let cases = [
-            (0.0, "0.0 ms"),
+            (0.0, "0 ms"),
+            (0.04, "0.0 ms"),
             (9.96, "10 ms"),
             (999.4, "999 ms"),
             (999.6, "1.00 s"),
@@ -307,7 +312,8 @@ mod tests {
     #[test]
     fn percentages_are_short() {
         assert_eq!(percent(0.04), "0.0 %");
-        assert_eq!(percent(-0.001), "0.0 %".replace("0.0", "-0.0"));
+        assert_eq!(percent(0.0), "0 %");
+        assert_eq!(percent(-12.5), "-12 %");
         assert_eq!(percent(99.6), "100 %");
         assert_eq!(percent(1250.0), "1,250 %");
     }

@@ -99,18 +99,17 @@ impl Recording {
             let row = info.iter().find(|row| row.text("key") == Some(key));
             row.and_then(|row| row.text("value"))
         };
-        let ns = |key| value(key).and_then(|text| text.parse::<i64>().ok());
-        let event = |column| summary.first().and_then(|row| row.ts(column));
+        let ns = |column| summary.first().and_then(|row| row.ts(column));
         let host: Option<serde_json::Value> =
             value("agentsight.host").and_then(|text| serde_json::from_str(text).ok());
         Self {
             recorder_version: value("agentsight.recorder_version").map(str::to_owned),
             kernel: host.and_then(|host| host["kernel"].as_str().map(str::to_owned)),
             stop_reason: value("agentsight.stop_reason").map(str::to_owned),
-            start_ns: ns("agentsight.start_ts").or(event("first_ts")),
-            end_ns: ns("agentsight.stop_ts").or(event("last_ts")),
-            first_event_ns: event("first_ts"),
-            is_finished: ns("agentsight.stop_ts").is_some(),
+            start_ns: ns("started_ts").or(ns("first_ts")),
+            end_ns: ns("stopped_ts").or(ns("last_ts")),
+            first_event_ns: ns("first_ts"),
+            is_finished: ns("stopped_ts").is_some(),
         }
     }
 
@@ -133,7 +132,7 @@ impl Report {
         let summary = ask("trace_summary")?;
         Ok(Self {
             trace: trace.to_owned(),
-            recording: Recording::new(&ask("trace_info_list")?, &summary),
+            recording: Recording::new(&ask("trace_facts")?, &summary),
             summary,
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,

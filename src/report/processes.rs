@@ -13,6 +13,9 @@ const HEADING: &str = "Processes";
 /// How many processes are chosen, by CPU time; their ancestors are shown too.
 const SHOWN: usize = 40;
 
+/// Start times are floored to a clock tick.
+const TICK_NS: i64 = crate::time::CLOCK_TICK_NS.cast_signed();
+
 /// Deeper levels are not indented further.
 const DEEPEST_INDENT: usize = 8;
 
@@ -70,7 +73,7 @@ pub(super) fn section(report: &Report) -> Section {
 fn started(report: &Report, row: Row<'_>) -> String {
     let start = row.ts("start_ts");
     match (start, report.recording.start_ns) {
-        (Some(start), Some(from)) if start < from => "before".to_owned(),
+        (Some(start), Some(from)) if start < from.saturating_sub(TICK_NS) => "before".to_owned(),
         _ => report.recording.position(start),
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn section(report: &Report) -> Section {
         ("cache hit", Align::Right),
         ("output", Align::Right),
         ("reasoning", Align::Right),
-        ("usage", Align::Left),
+        ("counts", Align::Left),
     ]);
     for row in report.models.iter() {
         let tokens = |column| row.count(column).map_or_else(|| UNKNOWN.to_owned(), count);
@@ -48,24 +48,21 @@ pub(super) fn section(report: &Report) -> Section {
     let is_partial = |row: Row<'_>| row.count("reported_calls") != row.count("calls");
     if report.models.iter().any(is_partial) {
         blocks.push(Block::Note(
-            "Partial: the stream ended before the final counts, and those seen so far are in the \
-             sums (+ marks such output). None: the calls are not in the sums."
+            "partial: calls whose stream ended before the final counts; those seen so far are in \
+             the sums, and + marks such output. none: calls without counts, not in the sums."
                 .to_owned(),
         ));
     }
     Section::new("Tokens per model", blocks)
 }
 
-/// How many calls have which kind of counts: `6 reported, 1 partial`.
+/// Of how many calls the counts are not final: `1 partial, 1 none`.
 fn usage(row: Row<'_>) -> String {
-    let states = [
-        ("reported_calls", "reported"),
-        ("partial_calls", "partial"),
-        ("unreported_calls", "none"),
-    ];
     let state = |(column, name)| {
         let calls = row.count(column).filter(|&calls| calls > 0)?;
         Some(format!("{} {name}", count(calls)))
     };
-    states.into_iter().filter_map(state).collect::<Vec<_>>().join(", ")
+    let states = [("partial_calls", "partial"), ("unreported_calls", "none")];
+    let states: Vec<String> = states.into_iter().filter_map(state).collect();
+    if states.is_empty() { "all final".to_owned() } else { states.join(", ") }
 }

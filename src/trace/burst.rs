@@ -18,7 +18,7 @@ const LARGE_CALL_BYTES: u64 = 4096;
 /// No burst grows beyond this, and so no joined row.
 const MAX_BURST_BYTES: u64 = 1024 * 1024;
 /// A burst is not held longer than this after its first call.
-const MAX_BURST_AGE_NS: i64 = 100_000_000;
+pub const MAX_BURST_AGE_NS: i64 = 100_000_000;
 /// All bursts held together; beyond it the oldest is let go.
 const MAX_HELD_BYTES: u64 = 4 * 1024 * 1024;
 

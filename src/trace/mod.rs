@@ -23,7 +23,7 @@ pub mod schema;
 mod source;
 mod writer;
 
-pub use burst::Burst;
+pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use error::Error;
 pub use events::Events;
 pub use metadata::{ClosingMetadata, Host, KEY_PREFIX, Metadata, Tally, Totals};

@@ -4,6 +4,7 @@
 //! Needs root and eBPF. Where the host lacks them every test prints a line `SKIPPED` with the
 //! reason; `AGENTSIGHT_REQUIRE_LIVE=1` makes that a failure. Every test runs in a network namespace
 //! of its own in which only loopback exists, so nothing recorded here can reach anyone.
+#![allow(unreachable_pub, reason = "modules of one program")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -63,7 +63,7 @@ fn memory_stays_bounded_while_a_growing_conversation_is_recorded_without_loss() 
         assert_eq!(trace.number("select count(*) from llm_calls"), LOAD_REQUESTS as i64);
         let most = MAX_RESIDENT_BYTES + rings;
         assert!(resident <= most, "{resident} bytes resident, rings of {rings} bytes");
-        println!("resident at most {resident} bytes, rings {rings} bytes, load {served} bytes");
+        eprintln!("resident at most {resident} bytes, rings {rings} bytes, load {served} bytes");
     });
 }
 

@@ -6,6 +6,7 @@
 
 mod builder;
 mod demo;
+pub mod file;
 mod wire;
 
 use std::path::PathBuf;
@@ -81,4 +82,56 @@ fn unfinished() -> Vec<Event> {
         r.receive(2_010 + index as u64 * 300, streaming, event);
     }
     r.finish(4_700)
+}
+
+/// Many calls one after the other and as many child processes; too much to print all of it.
+pub fn long_session(calls: u64) -> Vec<Event> {
+    let mut r = Recording::default();
+    let argv = ["demo-agent", "--loop"];
+    let agent = r.start(5, 4000, 4100, "/opt/demo/bin/demo-agent", &argv);
+    r.probe(20, agent, "/opt/demo/bin/demo-agent", ProbeState::Attached);
+    let api = r.connect(agent, "boringssl");
+    for call in 0..calls {
+        let ms = 1_000 + call * 1_500;
+        let body = wire::anthropic_request("claude-haiku-5", &["Once more."]);
+        let head =
+            wire::request("POST", "api.anthropic.com", "/v1/messages", "demo-agent/2", &body);
+        r.send(ms, api, &head);
+        let answer = format!(
+            r#"{{"id":"msg_{call}","type":"message","role":"assistant","model":"claude-haiku-5",
+            "content":[],"stop_reason":"end_turn","usage":{{"input_tokens":9,"output_tokens":{call}}}}}"#
+        );
+        r.receive(ms + 400, api, &wire::response("200 OK", "", &answer));
+        let pid = 5000 + u32::try_from(call).expect("few calls");
+        let child = r.start(ms + 500, 4100, pid, "/bin/true", &["true"]);
+        r.load(child, (ms + 500, ms + 600), call % 90, 4);
+        r.exit(ms + 600, child, Ok(0));
+    }
+    let end_ms = 1_000 + calls * 1_500;
+    r.load(agent, (6, end_ms), 10, 100);
+    r.finish(end_ms)
+}
+
+/// Texts that a terminal would obey or that a page would show as markup, everywhere a trace can
+/// hold text of others.
+pub fn hostile_session() -> Vec<Event> {
+    const EVIL: &str = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}<img src=//e.example>|`a`\r\n[l](http://e)";
+    let long = EVIL.repeat(2_000);
+    let mut r = Recording::default();
+    let agent = r.start(5, 4000, 4100, &format!("/tmp/{EVIL}"), &[EVIL, &long, EVIL]);
+    r.load(agent, (6, 4_000), 50, 100);
+    r.probe(20, agent, &long, ProbeState::Unresolved);
+    r.probe(21, agent, &long, ProbeState::Attached);
+    r.lose(1_500, (&long, EVIL), u64::MAX, u64::MAX, None);
+    let api = r.connect(agent, EVIL);
+    let quoted = serde_json::Value::String(long.clone()).to_string();
+    let body = format!(r#"{{"model":{quoted},"max_tokens":1,"messages":[]}}"#);
+    let agent_name = "e\u{202e}vil/1 <b>";
+    r.send(1_000, api, &wire::request("POST", "h|ost", "/v1/messages", agent_name, &body));
+    let answer = format!(
+        r#"{{"id":"m","type":"message","role":"assistant","model":{quoted},"content":[],
+        "stop_reason":{quoted},"usage":{{"input_tokens":18446744073709551615,"output_tokens":3}}}}"#
+    );
+    r.receive(1_400, api, &wire::response("200 OK", "", &answer));
+    r.finish(4_000)
 }

@@ -28,9 +28,14 @@ impl ProcFs {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let processes = pids.filter_map(|pid: u32| Some((pid, self.entry(pid)?))).collect();
-        Snapshot { processes }
+        self.snapshot_of(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+    }
+
+    /// Looks at these processes only; those that are gone are left out.
+    #[must_use]
+    pub fn snapshot_of(&self, pids: impl IntoIterator<Item = u32>) -> Snapshot {
+        let entries = pids.into_iter().filter_map(|pid| Some((pid, self.entry(pid)?)));
+        Snapshot { processes: entries.collect() }
     }
 
     /// Reads `stat` alone and only three of its fields: this runs for every process of the host.
@@ -81,7 +86,7 @@ impl Snapshot {
         self.processes.get(&id.pid).is_some_and(|entry| entry.id == *id)
     }
 
-    /// How many live children each process has; those with none are left out.
+    /// How many live children each process has in this snapshot; those with none are left out.
     #[must_use]
     pub fn child_counts(&self) -> BTreeMap<u32, u32> {
         let mut counts = BTreeMap::new();

@@ -25,12 +25,10 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memmem};
 
-use super::functions::{Extent, Functions, MAX_FUNCTION_BYTES};
+use super::body::{ErrorCall, Traits};
+use super::functions::{Functions, MAX_FUNCTION_BYTES};
 use super::image::{Image, u32_at};
-use super::x86::Instruction;
 
-/// `ERR_LIB_SSL` of BoringSSL's `err.h`.
-const LIBRARY_SSL: u64 = 16;
 /// `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED` of `err.h`: the connection speaks QUIC.
 const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
 /// `SSL_R_BAD_LENGTH` of `ssl.h`: a negative length.
@@ -40,14 +38,12 @@ const HANDSHAKE_FAILURE: u64 = 215;
 /// `SSL_R_UNINITIALIZED` of `ssl.h`: neither client nor server yet.
 const UNINITIALIZED: u64 = 226;
 
-/// System V argument registers in order: `rdi rsi rdx rcx r8 r9`.
-const ARGUMENTS: [u8; 6] = [7, 6, 2, 1, 8, 9];
-/// Most instructions between an argument of an error call and the file name.
-const ARGUMENT_REACH: usize = 8;
 /// Most references followed; real files have 24 to 67.
 const MAX_REFERENCES: usize = 1024;
 /// Most calls near the references remembered; real files have some thousands.
 const MAX_CALLS: usize = 1 << 20;
+/// Most callers of one function read; `SSL_peek` has a handful.
+const MAX_CALLERS: usize = 64;
 
 /// Addresses of the two functions, or why there is no certain answer.
 pub(super) type Resolution = Result<Resolved, String>;
@@ -73,8 +69,8 @@ pub(super) fn resolve(image: &Image, file_names: &[u64]) -> io::Result<Resolutio
     let near = first.saturating_sub(MAX_FUNCTION_BYTES)..last.saturating_add(MAX_FUNCTION_BYTES);
     let calls = calls_into(image, &near)?;
     let functions = Functions::new(image, calls.iter().map(|&(_, target)| target))?;
-    let bodies = bodies(image, &functions, &references, file_names)?;
-    let search = Search { image, functions, bodies, calls, references: references.len() };
+    let referring = referring_functions(image, &functions, &references, file_names)?;
+    let search = Search { image, functions, referring, calls, references: references.len() };
     search.run()
 }
 
@@ -127,166 +123,29 @@ fn calls_into(image: &Image, near: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
     Ok(calls)
 }
 
-/// The arguments of one error call, as far as they are constants beside the file name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ErrorCall {
-    reason: Option<u64>,
-    line: Option<u64>,
-}
-
-/// A decoded function.
-struct Body {
-    start: u64,
-    instructions: Vec<(u64, Instruction)>,
-    errors: Vec<ErrorCall>,
-}
-
-impl Body {
-    fn decode(image: &Image, extent: &Extent) -> io::Result<Self> {
-        let Range { start, end } = extent.range;
-        let code = image.at_address(start, (end - start).min(MAX_FUNCTION_BYTES))?;
-        let (mut at, mut instructions) = (0, Vec::new());
-        while let Some(instruction) = code.get(at..).and_then(Instruction::decode) {
-            instructions.push((start + at as u64, instruction));
-            at += instruction.length;
-        }
-        let mut body = Self { start, instructions, errors: Vec::new() };
-        if !extent.certain {
-            body.cut_at_unreachable_code();
-        }
-        Ok(body)
-    }
-
-    /// Drops what no path from the start reaches: it belongs to another function. (A jump table
-    /// would be cut as well; the functions looked for have none.)
-    fn cut_at_unreachable_code(&mut self) {
-        let targets: BTreeSet<u64> = self
-            .instructions
-            .iter()
-            .filter_map(|&(a, i)| i.jump_target(a).or_else(|| i.branch_target(a)))
-            .collect();
-        let mut falls_through = true;
-        let foreign = self.instructions.iter().position(|&(address, instruction)| {
-            let reachable = falls_through || targets.contains(&address);
-            falls_through = reachable && instruction.continues();
-            !reachable && !instruction.is_nop()
-        });
-        self.instructions.truncate(foreign.unwrap_or(self.instructions.len()));
-    }
-
-    /// The error call whose file name the instruction around `reference` loads.
-    fn error_call(&self, reference: u64, file_names: &[u64]) -> Option<ErrorCall> {
-        let index = self.instructions.partition_point(|&(address, _)| address <= reference);
-        let index = index.checked_sub(1)?;
-        let (address, instruction) = self.instructions[index];
-        if reference - address >= instruction.length as u64 {
-            return None;
-        }
-        let (register, value) = instruction.constant(address)?;
-        if !file_names.contains(&value) {
-            return None;
-        }
-        let position = ARGUMENTS.iter().position(|&argument| argument == register)?;
-        let known = self.constants_around(index);
-        let argument = |position: usize| known.get(ARGUMENTS.get(position)?).copied().flatten();
-        // The compiler may have dropped the unused argument, but not reordered the others: the
-        // reason is the one before the file name, the line the one behind it.
-        (position > 0 && argument(0).is_none_or(|library| library == LIBRARY_SSL || position == 1))
-            .then(|| ErrorCall { reason: argument(position - 1), line: argument(position + 1) })
-    }
-
-    /// What the registers hold when the straight line of code around `index` ends, where that line
-    /// tells: `None` for a register it sets to something unknown.
-    fn constants_around(&self, index: usize) -> BTreeMap<u8, Option<u64>> {
-        let mut known = BTreeMap::new();
-        for &(address, instruction) in self.instructions[..index].iter().rev().take(ARGUMENT_REACH)
-        {
-            if instruction.ends_straight_line(address) {
-                break;
-            }
-            if let Some((register, value)) = effect(&instruction, address) {
-                // Walking backwards: what was seen first is set last.
-                known.entry(register).or_insert(value);
-            }
-        }
-        let (mut next, mut jumped) = (index + 1, false);
-        for _ in 0..2 * ARGUMENT_REACH {
-            let Some(&(address, instruction)) = self.instructions.get(next) else { break };
-            if let Some(target) = instruction.jump_target(address).filter(|_| !jumped) {
-                // Compilers share the end of several error paths.
-                let Ok(at) = self.instructions.binary_search_by_key(&target, |&(a, _)| a) else {
-                    break;
-                };
-                (next, jumped) = (at, true);
-                continue;
-            }
-            if instruction.ends_straight_line(address) {
-                break;
-            }
-            if let Some((register, value)) = effect(&instruction, address) {
-                known.insert(register, value);
-            }
-            next += 1;
-        }
-        known
-    }
-
-    fn reasons(&self) -> BTreeSet<u64> {
-        self.errors.iter().filter_map(|error| error.reason).collect()
-    }
-
-    fn lines(&self) -> impl Iterator<Item = u64> + '_ {
-        self.errors.iter().filter_map(|error| error.line)
-    }
-
-    fn calls(&self, target: u64) -> bool {
-        self.instructions.iter().any(|&(address, i)| i.call_target(address) == Some(target))
-    }
-
-    /// Whether it stores both words of a span in an object whose length word `tester` refers to.
-    fn advances_span_tested_by(&self, tester: &Self) -> bool {
-        let stored: BTreeSet<i32> =
-            self.instructions.iter().flat_map(|(_, i)| i.stored_fields()).collect();
-        let memory = tester.instructions.iter().filter_map(|(_, i)| i.memory());
-        let tested: BTreeSet<i32> = memory.map(|m| m.displacement).collect();
-        stored.iter().any(|&data| {
-            let length = data.saturating_add(8);
-            // Negative displacements are variables in a frame.
-            data > 0 && stored.contains(&length) && tested.contains(&length)
-        })
-    }
-}
-
-fn effect(instruction: &Instruction, address: u64) -> Option<(u8, Option<u64>)> {
-    let constant = instruction.constant(address).map(|(register, value)| (register, Some(value)));
-    constant.or_else(|| instruction.overwrites().map(|register| (register, None)))
-}
-
-/// The functions that hold the references, by start address, with the error calls they make.
-fn bodies(
+/// The functions that hold the references, in order of address.
+fn referring_functions(
     image: &Image,
     functions: &Functions<'_>,
     references: &BTreeSet<u64>,
     file_names: &[u64],
-) -> io::Result<Vec<Body>> {
-    let mut bodies = BTreeMap::new();
+) -> io::Result<Vec<Traits>> {
+    let mut grouped = BTreeMap::new();
     for &reference in references {
-        let Some(extent) = functions.containing(reference)? else { continue };
-        let body = match bodies.entry(extent.range.start) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Body::decode(image, &extent)?)
-            }
-        };
-        body.errors.extend(body.error_call(reference, file_names));
+        if let Some(extent) = functions.containing(reference)? {
+            let start = extent.range.start;
+            grouped.entry(start).or_insert_with(|| (extent, Vec::new())).1.push(reference);
+        }
     }
-    Ok(bodies.into_values().collect())
+    let read =
+        |(extent, references): (_, Vec<u64>)| Traits::read(image, &extent, &references, file_names);
+    grouped.into_values().map(read).collect()
 }
 
 struct Search<'a> {
     image: &'a Image,
     functions: Functions<'a>,
-    bodies: Vec<Body>,
+    referring: Vec<Traits>,
     calls: Vec<(u64, u64)>,
     references: usize,
 }
@@ -294,14 +153,15 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&self) -> io::Result<Resolution> {
         let all = [SHOULD_NOT_HAVE_BEEN_CALLED, BAD_LENGTH, HANDSHAKE_FAILURE, UNINITIALIZED];
-        let write = self.only("SSL_write raising the errors 66, 111, 215 and 226", |body| {
-            let reasons = body.reasons();
+        let write = self.only("SSL_write raising the errors 66, 111, 215 and 226", |function| {
+            let reasons = function.reasons();
             all.iter().all(|reason| reasons.contains(reason))
         });
-        let read_impl = self.only("ssl_read_impl raising 215 and 226 but not 66, 111", |body| {
-            let reasons = body.reasons();
-            all.map(|reason| reasons.contains(&reason)) == [false, false, true, true]
-        });
+        let read_impl =
+            self.only("ssl_read_impl raising 215 and 226 but not 66, 111", |function| {
+                let reasons = function.reasons();
+                all.map(|reason| reasons.contains(&reason)) == [false, false, true, true]
+            });
         let (write, read_impl) = match (write, read_impl) {
             (Ok(write), Ok(read_impl)) => (write, read_impl),
             (Err(reason), _) | (_, Err(reason)) => return Ok(Err(reason)),
@@ -310,24 +170,24 @@ impl Search<'_> {
     }
 
     /// `SSL_read`, told from `SSL_peek`.
-    fn read(&self, write: &Body, read_impl: &Body) -> io::Result<Result<u64, String>> {
+    fn read(&self, write: &Traits, read_impl: &Traits) -> io::Result<Result<u64, String>> {
         let (Some(after), Some(before)) = (read_impl.lines().max(), write.lines().min()) else {
             return Ok(Err("the line numbers of its error calls are not constants".to_owned()));
         };
-        let candidates: Vec<&Body> = self
-            .bodies
+        let candidates: Vec<&Traits> = self
+            .referring
             .iter()
-            .filter(|body| match body.errors[..] {
+            .filter(|function| match function.errors[..] {
                 [ErrorCall { reason: Some(SHOULD_NOT_HAVE_BEEN_CALLED), line: Some(line) }] => {
-                    (after + 1..before).contains(&line) && body.calls(read_impl.start)
+                    (after + 1..before).contains(&line) && function.calls(read_impl.start)
                 }
                 _ => false,
             })
             .collect();
         let consuming: Vec<u64> = candidates
             .iter()
-            .filter(|body| body.advances_span_tested_by(read_impl))
-            .map(|body| body.start)
+            .filter(|function| function.advances_span_tested_by(read_impl))
+            .map(|function| function.start)
             .collect();
         match (&candidates[..], &consuming[..]) {
             // The other candidates have SSL_peek's line: they are it, inlined here as well.
@@ -348,13 +208,14 @@ impl Search<'_> {
     }
 
     /// `SSL_read` where it calls `SSL_peek` instead of having it inlined.
-    fn consuming_caller(&self, peek: &Body, tester: &Body) -> io::Result<Result<u64, String>> {
+    fn consuming_caller(&self, peek: &Traits, tester: &Traits) -> io::Result<Result<u64, String>> {
         let mut consuming = BTreeSet::new();
-        for &(site, _) in self.calls.iter().filter(|&&(_, target)| target == peek.start) {
+        let callers = self.calls.iter().filter(|&&(_, target)| target == peek.start);
+        for &(site, _) in callers.take(MAX_CALLERS) {
             let Some(extent) = self.functions.containing(site)? else { continue };
-            let body = Body::decode(self.image, &extent)?;
-            if body.calls(peek.start) && body.advances_span_tested_by(tester) {
-                consuming.insert(body.start);
+            let caller = Traits::read(self.image, &extent, &[], &[])?;
+            if caller.calls(peek.start) && caller.advances_span_tested_by(tester) {
+                consuming.insert(caller.start);
             }
         }
         let mut starts = consuming.iter();
@@ -367,16 +228,16 @@ impl Search<'_> {
         })
     }
 
-    fn only(&self, what: &str, is_it: impl Fn(&Body) -> bool) -> Result<&Body, String> {
-        let mut matching = self.bodies.iter().filter(|body| is_it(body));
+    fn only(&self, what: &str, is_it: impl Fn(&Traits) -> bool) -> Result<&Traits, String> {
+        let mut matching = self.referring.iter().filter(|function| is_it(function));
         match (matching.next(), matching.next()) {
-            (Some(body), None) => Ok(body),
+            (Some(function), None) => Ok(function),
             (first, _) => {
                 let found = usize::from(first.is_some()) * 2 + matching.count();
                 Err(format!(
                     "expected one function {what}, found {found} among {} functions with {} \
                      references to ssl/ssl_lib.cc",
-                    self.bodies.len(),
+                    self.referring.len(),
                     self.references
                 ))
             }

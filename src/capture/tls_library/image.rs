@@ -16,13 +16,14 @@ use object::elf;
 /// enough to stay in the cache for several searches.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Most bytes of loadable segments that are scanned; the largest agent known has 110 MB of them.
-const MAX_SCANNED_BYTES: u64 = 2 << 30;
+const MAX_SCANNED_BYTES: u64 = 1 << 30;
 /// Most bytes searched of a file whose headers are not understood.
 const MAX_FOREIGN_BYTES: u64 = 64 << 20;
-/// Largest symbol or string table that is read; Chromium with all its symbols stays below.
-const MAX_TABLE_BYTES: u64 = 512 << 20;
+/// Largest symbol or string table that is read. Where debug builds of browsers exceed it in
+/// `.symtab`, `.dynsym` still counts.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
 /// Most symbol tables looked at; a linker writes two.
-const MAX_SYMBOL_TABLES: usize = 8;
+const MAX_SYMBOL_TABLES: usize = 4;
 /// Largest note segment or section read.
 const MAX_NOTE_BYTES: u64 = 64 << 10;
 /// Most section headers looked at; more would not have a 16-bit index.
@@ -362,6 +363,36 @@ mod tests {
         for length in 0..notes.len() {
             assert_eq!(build_id_in_notes(&notes[..length]), None);
         }
+    }
+
+    #[test]
+    fn a_scan_shows_patterns_across_its_windows_whole_and_leaves_writable_data_out() {
+        use std::io::Write;
+        const NEEDLE: &[u8] = b"needle";
+        let mut bytes = vec![0; 3 * WINDOW_BYTES];
+        for at in [WINDOW_BYTES - 2, 2 * WINDOW_BYTES + 100, 3 * WINDOW_BYTES - NEEDLE.len()] {
+            bytes[at..at + NEEDLE.len()].copy_from_slice(NEEDLE);
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mut image = Image::open(file).unwrap();
+        let half = 2 * WINDOW_BYTES as u64;
+        let segment = |file_offset, bytes, writable| Segment {
+            address: 0x1000 + file_offset,
+            file_offset,
+            bytes,
+            executable: false,
+            writable,
+        };
+        image.segments = vec![segment(0, half, false), segment(half, half / 2, true)];
+        let mut found = Vec::new();
+        let look = |address: u64, window: &[u8]| {
+            found.extend(memchr::memmem::find_iter(window, NEEDLE).map(|at| address + at as u64));
+            true
+        };
+        image.scan(false, NEEDLE.len(), look).unwrap();
+        assert_eq!(found, [0x1000 + WINDOW_BYTES as u64 - 2]);
+        image.scan(true, NEEDLE.len(), |_, _| panic!("nothing is executable")).unwrap();
     }
 
     #[test]

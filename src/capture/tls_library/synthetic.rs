@@ -144,6 +144,8 @@ impl Function {
 /// A linked image and where its functions are.
 pub(super) struct Linked {
     pub(super) bytes: Vec<u8>,
+    /// Where the functions are in memory.
+    pub(super) addresses: Vec<std::ops::Range<u64>>,
     file_offsets: BTreeMap<&'static str, u64>,
 }
 
@@ -202,7 +204,9 @@ pub(super) fn link(style: Style, functions: Vec<Function>) -> Linked {
     bytes.extend(&code);
     let file_offsets =
         ranges.iter().map(|(&name, range)| (name, CODE_OFFSET + range.start as u64)).collect();
-    Linked { bytes, file_offsets }
+    let address = |at: usize| code_address + at as u64;
+    let addresses = ranges.values().map(|r| address(r.start)..address(r.end)).collect();
+    Linked { bytes, addresses, file_offsets }
 }
 
 /// A file with one executable segment and a dynamic symbol table: `(name, value, defined)`.
@@ -218,7 +222,8 @@ pub(super) fn with_symbols(machine: u16, symbols: &[(&str, u64, bool)]) -> Vec<u
         // A global function.
         table.extend([0x12, 0]);
         table.extend(u16::from(defined).to_le_bytes());
-        table.extend((if defined { address + value } else { 0 }).to_le_bytes());
+        // Undefined functions have an address as well where a program takes theirs.
+        table.extend((address + value).to_le_bytes());
         table.extend(8u64.to_le_bytes());
         names.extend(name.as_bytes());
         names.push(0);

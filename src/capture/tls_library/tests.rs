@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
+use super::functions::Functions;
+use super::image::Image;
 use super::synthetic::{CODE_OFFSET, Function, Linked, Style, link, with_symbols};
 use super::{Library, Outcome, Role, find};
 
@@ -116,6 +118,9 @@ fn a_function_that_misses_one_trait_is_not_taken() {
     assert_unresolved(with(no_call), s, "found 0 that do, of 0");
     let only_peek = read().error(66, 917).call("ssl_read_impl");
     assert_unresolved(with(only_peek), s, "which calls SSL_peek and consumes");
+    let other_span = read().error(66, 917).call("ssl_read_impl");
+    let other_span = other_span.emit(&[0x48, 0x01, 0x58, 0x40, 0x48, 0x89, 0x48, 0x48]);
+    assert_unresolved(with(other_span), s, "which calls SSL_peek and consumes");
     let no_bad_length = Function::new("SSL_write", s).error(66, 938).error(226, 943).end();
     let functions = vec![put_error(s), read_impl(s), super::tests::read(s), no_bad_length];
     assert_unresolved(functions, s, "found 0 among 3 functions with 5 references");
@@ -146,6 +151,26 @@ fn a_frameless_function_is_found_where_something_calls_it() {
     let caller = Function::new("caller", s).call("SSL_write").end();
     let functions = vec![put_error(s), read_impl(s), read(s), write, caller];
     assert_found(&link(s, functions), s);
+}
+
+#[test]
+fn every_address_of_a_function_is_known_to_be_its() {
+    for s in Style::all() {
+        let linked = link(s, vec![put_error(s), read_impl(s), peek(s), read(s), write(s)]);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&linked.bytes).unwrap();
+        let image = Image::open(file).unwrap();
+        let functions = Functions::new(&image, std::iter::empty()).unwrap();
+        for range in &linked.addresses {
+            for address in [range.start, range.start + 1, range.end - 1] {
+                let extent = functions.containing(address).unwrap().unwrap();
+                assert_eq!((extent.range.start, extent.certain), (range.start, s.unwind));
+                assert!(
+                    extent.range.end >= range.end && (extent.range.end == range.end || !s.unwind)
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Every map and setting that more than one file uses. They are weak, so that the linker makes one
+ * of the copies. Hash maps are preallocated: uprobes and tracepoints must not allocate.
+ */
+#ifndef AGENTSIGHT_MAPS_H
+#define AGENTSIGHT_MAPS_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include "event.h"
+
+/* ---- Settings, filled by user space before load ---- */
+
+/* Wake the reader of the payload ring when more than this is unread; below, it comes by itself. */
+const volatile __u64 payload_wakeup_bytes __weak = 4 << 20;
+/* bpf_get_attach_cookie exists (5.15). */
+const volatile __u8 has_attach_cookie __weak = 0;
+/* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */
+const volatile __u8 force_compat __weak = 0;
+
+/* ---- Rings ---- */
+
+/* Plaintext and connection ends. Written without wakeup; user space sets the size before load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} payload_ring SEC(".maps") __weak;
+
+/* Fork, exec, exit. Apart, so that bulk payload can never evict them; wakes its reader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} control_ring SEC(".maps") __weak;
+
+/* ---- Scope ---- */
+
+/*
+ * Processes under observation, by pid. Filled by user space, by exec of a wanted name and by fork;
+ * entries leave at exit. Full: the process is not observed, counted as map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct tracked_process);
+} tracked SEC(".maps") __weak;
+
+/* File names that user space looks for, and those of interpreters. Read-only for programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct wanted_name);
+	__type(value, __u32);
+} wanted_names SEC(".maps") __weak;
+
+/* ---- Loss accounting ---- */
+
+/* One entry per event class. Programs only add, atomically: uprobes may be preempted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CLASS_COUNT);
+	__type(key, __u32);
+	__type(value, struct ledger_entry);
+} ledger SEC(".maps") __weak;
+
+#endif

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The process tree: tp_btf/sched_process_{fork,exec,exit}. BTF tracepoints need neither tracefs nor
+ * kprobes, and they run in the task they are about (fork: in the parent, before the child first
+ * runs), so that no child, however short its life, is missed.
+ *
+ * Not seen: changes of name, credentials or directory after exec; threads.
+ *
+ * Tracepoint programs run with preemption off and do not nest, so a per-CPU scratch is safe here.
+ * The functions with loops are global (not static): the verifier then checks each once and by
+ * itself, instead of once per path that leads to it. They take the scratch from its map, because a
+ * global function cannot be handed a map value before 5.12.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "event.h"
+#include "maps.h"
+#include "scope.h"
+#include "emit.h"
+
+/* NAME_MAX and its NUL. */
+#define COMPONENT_BYTES 256
+/* PATH_MAX: longer paths exist, but nobody starts programs by them. */
+#define PATH_BYTES 4096
+/* Deeper trees lose the components nearest to the root, with a flag. */
+#define PATH_COMPONENTS 64
+/* One part of the argument area. */
+#define ARGV_PART_BYTES 16384
+/* The whole area goes to 2 MiB under the default stack limit (execve(2)); the rest is counted. */
+#define ARGV_PARTS 128
+/* Arguments looked at to find the script of an interpreter. */
+#define SCRIPT_ARGUMENTS 8
+
+/* Working memory, one per CPU. The three views are used one after the other. */
+struct process_scratch {
+	struct wanted_name name;
+	/*
+	 * How much of exec.body is used. Here and not in a register, so that the verifier forgets
+	 * its range: with it, every mix of mounts and components would be a state of its own.
+	 */
+	__u32 body_end;
+	__u32 _pad;
+	union {
+		/* A path or an argument whose base name is wanted. */
+		__u8 text[PATH_BYTES];
+		struct {
+			struct exec_argv_event event;
+			__u8 argv[ARGV_PART_BYTES];
+		} part;
+		struct {
+			struct process_exec_event event;
+			/* exe, cwd, argv, one behind the other. */
+			__u8 body[2 * PATH_BYTES + ARGV_PART_BYTES];
+		} exec;
+	};
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct process_scratch);
+} process_scratch SEC(".maps");
+
+/* Possible CPUs, filled by user space before load. */
+const volatile __u32 possible_cpus = 1;
+/* More are not summed; the figure is then as exact as the kernel's own getrusage(2). */
+#define SUMMED_CPUS 1024
+
+/* Offsets of the per-CPU areas, by CPU number; unresolved where kallsyms hides addresses. */
+extern const void __per_cpu_offset __ksym __weak;
+
+/* ---- Matching ---- */
+
+static __always_inline struct process_scratch *scratch_of_this_cpu(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&process_scratch, &zero);
+}
+
+/*
+ * NAME_* flags of the base name of scratch->text, which holds `length` bytes with its NUL.
+ * Looks at the last NAME_BYTES only: a longer name cannot be in the map.
+ */
+__noinline __u32 base_name_flags(long length)
+{
+	struct process_scratch *scratch = scratch_of_this_cpu();
+	__u32 end, start, name_bytes, i;
+	__u32 *flags;
+
+	if (!scratch || length < 2 || length > PATH_BYTES)
+		return 0;
+	end = length - 1;
+	start = end;
+	for (i = 0; i < NAME_BYTES; i++) {
+		__u32 before = start - 1;
+
+		if (before >= PATH_BYTES || scratch->text[before] == '/')
+			break;
+		start = before;
+	}
+	name_bytes = end - start;
+	if (name_bytes == 0 || name_bytes >= NAME_BYTES || start >= PATH_BYTES - NAME_BYTES)
+		return 0;
+	__builtin_memset(&scratch->name, 0, sizeof(scratch->name));
+	/* The mask changes nothing; it shows the bound to the verifier. */
+	bpf_probe_read_kernel(scratch->name.bytes, name_bytes & (NAME_BYTES - 1),
+			      scratch->text + start);
+	flags = bpf_map_lookup_elem(&wanted_names, &scratch->name);
+	if (flags)
+		return *flags;
+
+	/* python3.11 is python: interpreters are known without their version. */
+	for (i = 0; i < NAME_BYTES; i++) {
+		__u32 last = name_bytes - 1;
+		__u8 byte;
+
+		if (last >= NAME_BYTES)
+			return 0;
+		byte = scratch->name.bytes[last];
+		if (byte != '.' && (byte < '0' || byte > '9'))
+			break;
+		scratch->name.bytes[last] = 0;
+		name_bytes = last;
+	}
+	flags = bpf_map_lookup_elem(&wanted_names, &scratch->name);
+	return flags ? *flags & NAME_INTERPRETER : 0;
+}
+
+/*
+ * Whether the new program is one that user space looks for: by the name it was started with, by
+ * argv[0], or, for an interpreter, by its first argument that is not an option (node CLI.js,
+ * python -m NAME).
+ */
+static __always_inline bool program_is_wanted(struct process_scratch *scratch,
+					      struct linux_binprm *bprm, unsigned long argv,
+					      unsigned long argv_end)
+{
+	__u32 flags, i;
+	long length;
+
+	length = bpf_probe_read_kernel_str(scratch->text, sizeof(scratch->text),
+					   BPF_CORE_READ(bprm, filename));
+	flags = base_name_flags(length);
+	if (flags & NAME_WANTED)
+		return true;
+	for (i = 0; i < SCRIPT_ARGUMENTS && argv < argv_end; i++) {
+		length = bpf_probe_read_user_str(scratch->text, sizeof(scratch->text),
+						 (const void *)argv);
+		if (length <= 0)
+			return false;
+		argv += length;
+		if (i == 0) {
+			flags |= base_name_flags(length);
+			if (flags & NAME_WANTED)
+				return true;
+			if (!(flags & NAME_INTERPRETER))
+				return false;
+		} else if (scratch->text[0] != '-') {
+			return base_name_flags(length) & NAME_WANTED;
+		}
+	}
+	return false;
+}
+
+/* ---- Fork ---- */
+
+/*
+ * In the parent, before the child runs. A failed insert leaves the child unobserved and is counted.
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 ppid = BPF_CORE_READ(parent, tgid);
+	__u32 pid = BPF_CORE_READ(child, tgid);
+	struct process_fork_event event = {};
+	struct tracked_process process = {};
+
+	/* Threads share the process that is tracked already. */
+	if (pid == ppid || pid != (__u32)BPF_CORE_READ(child, pid) || !scope_of(ppid))
+		return 0;
+	fill_header(&event.header, EVENT_PROCESS_FORK, child);
+	process.image_boot_ns = event.header.boot_ns;
+	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
+		count_map_full(CLASS_PROCESS_FORK, 0);
+		return 0;
+	}
+	event.ppid = ppid;
+	event.uid = BPF_CORE_READ(child, cred, uid.val);
+	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), 0);
+	return 0;
+}
+
+/* ---- Exec ---- */
+
+/*
+ * Appends the components of a path to scratch->exec.body, the last one first, crossing mounts up to
+ * the root of the mount namespace. `path_mnt` and `path_dentry` are the two pointers of a struct
+ * path; `limit` is where it must end. Returns 1 when components are missing. Rename may race: a
+ * component is then the old or the new name.
+ */
+__noinline int append_path(__u64 path_mnt, __u64 path_dentry, __u32 limit)
+{
+	struct mount *mount = (void *)(path_mnt - bpf_core_field_offset(struct mount, mnt));
+	struct process_scratch *scratch = scratch_of_this_cpu();
+	struct dentry *dentry = (void *)path_dentry;
+	__u32 i;
+
+	if (!scratch || limit > 2 * PATH_BYTES)
+		return 1;
+	for (i = 0; i < PATH_COMPONENTS; i++) {
+		__u32 at = scratch->body_end;
+		struct dentry *parent;
+		long name_bytes;
+
+		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount)
+				return 0;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			continue;
+		}
+		barrier_var(at);
+		if (at > 2 * PATH_BYTES - COMPONENT_BYTES || at + COMPONENT_BYTES > limit)
+			return 1;
+		name_bytes = bpf_probe_read_kernel_str(scratch->exec.body + at, COMPONENT_BYTES,
+						       BPF_CORE_READ(dentry, d_name.name));
+		if (name_bytes <= 0)
+			return 1;
+		scratch->body_end = at + name_bytes;
+		/* A file outside any tree, such as a memfd, is its own parent. */
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry)
+			return 0;
+		dentry = parent;
+	}
+	return 1;
+}
+
+/*
+ * Sends all parts of a large argument area but the last ahead of the exec record, which thereby
+ * ends the sequence. Returns the offset at which the exec record goes on. Parts that find no room
+ * are counted; the reader sees the hole by their offsets.
+ */
+__noinline __u32 send_argv_parts(__u64 argv, __u32 argv_bytes)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct ledger_entry *entry = ledger_of(CLASS_PROCESS_EXEC);
+	struct process_scratch *scratch = scratch_of_this_cpu();
+	__u32 offset = 0, i;
+
+	if (!scratch || !entry)
+		return 0;
+	for (i = 0; i < ARGV_PARTS; i++) {
+		struct exec_argv_event *event = &scratch->part.event;
+
+		if (argv_bytes - offset <= ARGV_PART_BYTES)
+			break;
+		fill_header(&event->header, EVENT_EXEC_ARGV, task);
+		event->argv_offset = offset;
+		event->argv_bytes = ARGV_PART_BYTES;
+		if (bpf_probe_read_user(scratch->part.argv, ARGV_PART_BYTES,
+					(const void *)(argv + offset)))
+			count_lost(entry, LOSS_COPY_FAULT, 0, ARGV_PART_BYTES);
+		else if (bpf_ringbuf_output(&control_ring, &scratch->part, sizeof(scratch->part), 0))
+			count_lost(entry, LOSS_RING_FULL, 0, ARGV_PART_BYTES);
+		else
+			__sync_fetch_and_add(&entry->submitted_bytes, ARGV_PART_BYTES);
+		offset += ARGV_PART_BYTES;
+	}
+	return offset;
+}
+
+/* Appends the rest of the argument area, as far as it fits. Returns how much that was. */
+static __always_inline __u32 append_argv(struct process_scratch *scratch,
+					 struct ledger_entry *entry, __u32 at, unsigned long argv,
+					 __u32 argv_bytes)
+{
+	__u32 copied = argv_bytes;
+
+	if (copied > ARGV_PART_BYTES) {
+		count_lost(entry, LOSS_TRUNCATED, 0, copied - ARGV_PART_BYTES);
+		copied = ARGV_PART_BYTES;
+	}
+	barrier_var(copied);
+	if (at > 2 * PATH_BYTES || copied > ARGV_PART_BYTES)
+		return 0;
+	if (bpf_probe_read_user(scratch->exec.body + at, copied, (const void *)argv)) {
+		count_lost(entry, LOSS_COPY_FAULT, 0, copied);
+		return 0;
+	}
+	return copied;
+}
+
+static __always_inline void emit_exec(struct process_scratch *scratch, struct ledger_entry *entry,
+				      struct task_struct *task, __u32 flags, unsigned long argv,
+				      __u32 argv_bytes)
+{
+	struct process_exec_event *event = &scratch->exec.event;
+	__u32 argv_offset, at;
+	struct path path;
+	__u64 record_bytes;
+
+	count_attempt(entry, argv_bytes);
+	argv_offset = send_argv_parts(argv, argv_bytes);
+
+	fill_header(&event->header, EVENT_PROCESS_EXEC, task);
+	event->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	event->uid = BPF_CORE_READ(task, cred, uid.val);
+	scratch->body_end = 0;
+	path = BPF_CORE_READ(task, mm, exe_file, f_path);
+	if (append_path((__u64)path.mnt, (__u64)path.dentry, PATH_BYTES))
+		flags |= EXEC_EXE_TRUNCATED;
+	event->exe_bytes = scratch->body_end;
+	path = BPF_CORE_READ(task, fs, pwd);
+	if (append_path((__u64)path.mnt, (__u64)path.dentry, 2 * PATH_BYTES))
+		flags |= EXEC_CWD_TRUNCATED;
+	at = scratch->body_end;
+	event->cwd_bytes = at - event->exe_bytes;
+	event->flags = flags;
+	event->argv_total_bytes = argv_bytes;
+	event->argv_offset = argv_offset;
+	event->argv_bytes =
+		append_argv(scratch, entry, at, argv + argv_offset, argv_bytes - argv_offset);
+
+	record_bytes = sizeof(*event) + at + event->argv_bytes;
+	barrier_var(record_bytes);
+	if (record_bytes > sizeof(scratch->exec))
+		record_bytes = sizeof(scratch->exec);
+	if (bpf_ringbuf_output(&control_ring, &scratch->exec, record_bytes, 0))
+		count_lost(entry, LOSS_RING_FULL, 1, event->argv_bytes);
+	else
+		count_submitted(entry, event->argv_bytes);
+}
+
+/*
+ * In the task that executes, when its new memory is in place. Untracked programs that nobody looks
+ * for leave after the name lookups.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	__u32 pid = BPF_CORE_READ(task, tgid), flags = 0;
+	unsigned long argv = BPF_CORE_READ(task, mm, arg_start);
+	unsigned long argv_end = BPF_CORE_READ(task, mm, arg_end);
+	struct tracked_process process = {}, *known;
+	struct process_scratch *scratch = scratch_of_this_cpu();
+	struct ledger_entry *entry = ledger_of(CLASS_PROCESS_EXEC);
+
+	if (!scratch || !entry)
+		return 0;
+	known = scope_of(pid);
+	if ((known && known->flags & TRACKED_MATCHED) ||
+	    program_is_wanted(scratch, bprm, argv, argv_end))
+		flags = EXEC_MATCHED;
+	if (!known && !flags)
+		return 0;
+
+	process.image_boot_ns = bpf_ktime_get_boot_ns();
+	process.maxrss_at_exec_pages = BPF_CORE_READ(task, signal, maxrss);
+	process.flags = flags ? TRACKED_MATCHED : 0;
+	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
+		count_map_full(CLASS_PROCESS_EXEC, 0);
+		return 0;
+	}
+	emit_exec(scratch, entry, task, flags, argv, argv_end > argv ? argv_end - argv : 0);
+	return 0;
+}
+
+/* ---- Exit ---- */
+
+/* One counter of mm_struct.rss_stat, exact where the per-CPU parts can be reached. */
+static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
+{
+	__s64 pages;
+	__s32 *parts;
+	__u32 cpu;
+
+	if (!bpf_core_field_exists(mm->rss_stat[0].count)) {
+		struct mm_struct___pre62 *old = (void *)mm;
+
+		return BPF_CORE_READ(old, rss_stat.count[counter].counter);
+	}
+	pages = BPF_CORE_READ(mm, rss_stat[counter].count);
+	parts = BPF_CORE_READ(mm, rss_stat[counter].counters);
+	if (!&__per_cpu_offset || !parts)
+		return pages;
+	for (cpu = 0; cpu < SUMMED_CPUS; cpu++) {
+		unsigned long offset = 0;
+		__s32 part = 0;
+
+		if (cpu >= possible_cpus)
+			break;
+		bpf_probe_read_kernel(&offset, sizeof(offset),
+				      (const void *)&__per_cpu_offset + cpu * sizeof(offset));
+		bpf_probe_read_kernel(&part, sizeof(part), (const void *)parts + offset);
+		pages += part;
+	}
+	return pages;
+}
+
+/*
+ * Peak resident set of the last program. signal->maxrss alone will not do: it keeps what the images
+ * before exec had reached, such as a large parent's after vfork.
+ */
+static __always_inline __u64 peak_rss_pages(struct task_struct *task,
+					    const struct tracked_process *process)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	__u64 hiwater;
+	__s64 resident;
+
+	/* Before 6.16 the tracepoint comes after the memory has gone, but maxrss is then final. */
+	if (!mm) {
+		__u64 maxrss = BPF_CORE_READ(task, signal, maxrss);
+
+		if (maxrss > process->maxrss_at_exec_pages)
+			return maxrss;
+		/* What is left to know: the high-water mark up to the last unmapping. */
+		mm = BPF_CORE_READ(task, active_mm);
+		return BPF_CORE_READ(mm, hiwater_rss);
+	}
+	hiwater = BPF_CORE_READ(mm, hiwater_rss);
+	resident = resident_pages(mm, MM_FILEPAGES) + resident_pages(mm, MM_ANONPAGES) +
+		   resident_pages(mm, MM_SHMEMPAGES);
+	return resident > 0 && (__u64)resident > hiwater ? (__u64)resident : hiwater;
+}
+
+/*
+ * In each thread that ends. Only the last one of a process reports; where several see none left,
+ * the one that removes the process from the map. Threads reaped before are summed in signal; the
+ * leader stays as a zombie until then and has its own counters.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(handle_process_exit, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	__u32 pid = BPF_CORE_READ(task, tgid);
+	struct process_exit_event event = {};
+	struct tracked_process *process;
+
+	process = scope_of(pid);
+	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
+		return 0;
+	event.peak_rss_pages = peak_rss_pages(task, process);
+	if (bpf_map_delete_elem(&tracked, &pid))
+		return 0;
+
+	fill_header(&event.header, EVENT_PROCESS_EXIT, task);
+	event.ppid = BPF_CORE_READ(task, real_parent, tgid);
+	event.wait_status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ?
+				    BPF_CORE_READ(signal, group_exit_code) :
+				    BPF_CORE_READ(leader, exit_code);
+	event.cpu_user_sampled_ns = BPF_CORE_READ(signal, utime) + BPF_CORE_READ(task, utime);
+	event.cpu_system_sampled_ns = BPF_CORE_READ(signal, stime) + BPF_CORE_READ(task, stime);
+	event.cpu_runtime_ns = BPF_CORE_READ(signal, sum_sched_runtime) +
+			       BPF_CORE_READ(task, se.sum_exec_runtime);
+	if (bpf_core_field_exists(task->ioac)) {
+		event.read_bytes = BPF_CORE_READ(signal, ioac.read_bytes) +
+				   BPF_CORE_READ(task, ioac.read_bytes);
+		event.written_bytes = BPF_CORE_READ(signal, ioac.write_bytes) +
+				      BPF_CORE_READ(task, ioac.write_bytes);
+	}
+	if (leader != task) {
+		event.cpu_user_sampled_ns += BPF_CORE_READ(leader, utime);
+		event.cpu_system_sampled_ns += BPF_CORE_READ(leader, stime);
+		event.cpu_runtime_ns += BPF_CORE_READ(leader, se.sum_exec_runtime);
+		if (bpf_core_field_exists(task->ioac)) {
+			event.read_bytes += BPF_CORE_READ(leader, ioac.read_bytes);
+			event.written_bytes += BPF_CORE_READ(leader, ioac.write_bytes);
+		}
+	}
+	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), 0);
+	return 0;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Which tasks are observed: those whose process is in the tracked map. A process gets there when
+ * user space puts it in, when it executes a wanted name, or when its parent is there. Thread names
+ * play no part: agents rename their threads.
+ */
+#ifndef AGENTSIGHT_SCOPE_H
+#define AGENTSIGHT_SCOPE_H
+
+#include "maps.h"
+#include <bpf/bpf_core_read.h>
+
+static __always_inline struct tracked_process *scope_of(__u32 pid)
+{
+	return bpf_map_lookup_elem(&tracked, &pid);
+}
+
+/* Fills the header for `task` (any thread) as of now. */
+static __always_inline void fill_header(struct event_header *header, __u32 kind,
+					struct task_struct *task)
+{
+	header->kind = kind;
+	header->pid = BPF_CORE_READ(task, tgid);
+	header->tid = BPF_CORE_READ(task, pid);
+	header->_pad = 0;
+	header->boot_ns = bpf_ktime_get_boot_ns();
+	header->process_start_boot_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	bpf_core_read(&header->comm, sizeof(header->comm), &task->comm);
+}
+
+#endif

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Plaintext through TLS libraries: uprobes on the functions that read, write and free, attached by
+ * user space at file offsets, for all processes; those not under observation leave first thing.
+ *
+ * Everything is emitted at return: only then is it known how much moved, and a call that is
+ * repeated after WANT_WRITE counts once. A call that was running when the probe was attached is
+ * missed. Uprobe programs may be preempted and must not fault: no per-CPU scratch, and a page that
+ * is not resident is a counted copy fault (rare: the library has just touched it).
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "event.h"
+#include "maps.h"
+#include "scope.h"
+#include "emit.h"
+
+/* Large calls are split: a record this size still leaves room for others in the ring. */
+#define PART_BYTES 65536
+/* Up to 8 MiB of one call is captured, the rest counted as truncated. */
+#define CALL_PARTS 128
+
+/* How a function says how much it moved. */
+#define RESULT_IS_RETURN 0
+#define RESULT_IS_STORED 1
+
+/* A call that has begun: its arguments, for its return. */
+struct active_call {
+	__u64 handle;
+	__u64 data;
+	/* Where the function stores the count; 0 if it returns it. */
+	__u64 stored_at;
+	/* Stack pointer at entry: tells this call's return from that of a call nested in it. */
+	__u64 stack;
+	__u8 direction;
+	__u8 library;
+	__u8 result;
+	__u8 _pad[5];
+};
+
+/*
+ * By pid and tid: written at entry, removed at return or when the thread's process is found to
+ * have skipped the return (longjmp). Full: the call is lost, counted as map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct active_call);
+} active_calls SEC(".maps");
+
+struct connection {
+	__u64 generation_boot_ns;
+	/* Bytes moved so far, by direction, captured or not. */
+	__u64 stream_offset[2];
+};
+
+/*
+ * Made at the first data of a connection object, removed when it is freed; user space removes what
+ * a process leaves behind at exit. Full: data is lost, counted as map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct connection_key);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 bytes,
+				      const void *from) __ksym __weak;
+
+/* ---- Entry ---- */
+
+static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u8 result)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+	struct active_call call = {}, *outer;
+
+	if (!scope_of(task >> 32))
+		return 0;
+	call.stack = PT_REGS_SP(ctx);
+	outer = bpf_map_lookup_elem(&active_calls, &task);
+	/*
+	 * Stacks grow down: an entry from further up is a call in progress, and this one is part of
+	 * it (a wrapper around another probed function) and would be counted twice. One from further
+	 * down or the same place never returned, and is replaced.
+	 */
+	if (outer && outer->stack > call.stack)
+		return 0;
+	call.handle = PT_REGS_PARM1(ctx);
+	call.data = PT_REGS_PARM2(ctx);
+	call.stored_at = stored_at;
+	call.direction = direction;
+	call.result = result;
+	if (has_attach_cookie)
+		call.library = bpf_get_attach_cookie(ctx);
+	if (bpf_map_update_elem(&active_calls, &task, &call, BPF_ANY))
+		count_map_full(CLASS_TLS_DATA, 0);
+	return 0;
+}
+
+/* int SSL_read(SSL *, void *data, int size) */
+SEC("uprobe")
+int handle_tls_read(struct pt_regs *ctx)
+{
+	return enter(ctx, TLS_READ, 0, RESULT_IS_RETURN);
+}
+
+/* int SSL_write(SSL *, const void *data, int size) */
+SEC("uprobe")
+int handle_tls_write(struct pt_regs *ctx)
+{
+	return enter(ctx, TLS_WRITE, 0, RESULT_IS_RETURN);
+}
+
+/* int SSL_read_ex(SSL *, void *data, size_t size, size_t *done) */
+SEC("uprobe")
+int handle_tls_read_ex(struct pt_regs *ctx)
+{
+	return enter(ctx, TLS_READ, PT_REGS_PARM4(ctx), RESULT_IS_STORED);
+}
+
+/* int SSL_write_ex(SSL *, const void *data, size_t size, size_t *done) */
+SEC("uprobe")
+int handle_tls_write_ex(struct pt_regs *ctx)
+{
+	return enter(ctx, TLS_WRITE, PT_REGS_PARM4(ctx), RESULT_IS_STORED);
+}
+
+/* int SSL_write_ex2(SSL *, const void *data, size_t size, uint64_t flags, size_t *done) */
+SEC("uprobe")
+int handle_tls_write_ex2(struct pt_regs *ctx)
+{
+	return enter(ctx, TLS_WRITE, PT_REGS_PARM5(ctx), RESULT_IS_STORED);
+}
+
+/* ---- Output ---- */
+
+/*
+ * Exact-size record (6.16). Returns 0, or the LOSS_* cause plus 1. A reservation must be given back
+ * even if it failed.
+ */
+static __always_inline int output_exact(const struct tls_data_event *event, const void *data,
+					__u32 bytes)
+{
+	__u64 flags = payload_wakeup();
+	struct bpf_dynptr record;
+
+	if (bpf_ringbuf_reserve_dynptr(&payload_ring, sizeof(*event) + bytes, 0, &record)) {
+		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
+		return LOSS_RING_FULL + 1;
+	}
+	if (bpf_dynptr_write(&record, 0, (void *)event, sizeof(*event), 0) ||
+	    bpf_probe_read_user_dynptr(&record, sizeof(*event), bytes, data)) {
+		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
+		return LOSS_COPY_FAULT + 1;
+	}
+	bpf_ringbuf_submit_dynptr(&record, flags);
+	return 0;
+}
+
+/*
+ * The same on older kernels, where the size of a record is a constant: `room` bytes are reserved
+ * and the end of them stays unused.
+ */
+#define OUTPUT_TIER(room)                                                                          \
+	static __always_inline int output_##room(const struct tls_data_event *event,              \
+						 const void *data, __u32 bytes)                    \
+	{                                                                                          \
+		struct {                                                                           \
+			struct tls_data_event event;                                               \
+			__u8 data[room];                                                           \
+		} *record;                                                                         \
+		__u64 flags = payload_wakeup();                                                    \
+                                                                                                   \
+		record = bpf_ringbuf_reserve(&payload_ring, sizeof(*record), 0);                   \
+		if (!record)                                                                       \
+			return LOSS_RING_FULL + 1;                                                 \
+		record->event = *event;                                                            \
+		barrier_var(bytes);                                                                \
+		if (bytes > room || bpf_probe_read_user(record->data, bytes, data)) {              \
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);                             \
+			return LOSS_COPY_FAULT + 1;                                                \
+		}                                                                                  \
+		bpf_ringbuf_submit(record, flags);                                                 \
+		return 0;                                                                          \
+	}
+OUTPUT_TIER(256)
+OUTPUT_TIER(2048)
+OUTPUT_TIER(16384)
+OUTPUT_TIER(65536)
+
+static __always_inline int output(const struct tls_data_event *event, const void *data,
+				  __u32 bytes)
+{
+	if (!force_compat && bpf_ksym_exists(bpf_probe_read_user_dynptr))
+		return output_exact(event, data, bytes);
+	if (bytes <= 256)
+		return output_256(event, data, bytes);
+	if (bytes <= 2048)
+		return output_2048(event, data, bytes);
+	if (bytes <= 16384)
+		return output_16384(event, data, bytes);
+	return output_65536(event, data, bytes);
+}
+
+/* Reports `bytes` that moved but could not be captured, so that the hole has a time and a place. */
+static __always_inline void output_hole(struct tls_data_event *event, struct ledger_entry *entry,
+					__u32 cause, __u64 bytes)
+{
+	event->data_bytes = bytes > 0xffffffff ? 0xffffffff : bytes;
+	event->captured_bytes = 0;
+	if (bpf_ringbuf_output(&payload_ring, event, sizeof(*event), payload_wakeup())) {
+		count_lost(entry, LOSS_RING_FULL, 1, bytes);
+		return;
+	}
+	count_submitted(entry, 0);
+	if (cause == LOSS_COPY_FAULT)
+		count_lost(entry, LOSS_COPY_FAULT, 0, bytes);
+	else
+		count_lost(entry, LOSS_TRUNCATED, 0, bytes);
+}
+
+static __always_inline void output_call(struct tls_data_event *event, const void *data,
+					__u64 bytes)
+{
+	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
+	__u32 i;
+
+	if (!entry)
+		return;
+	for (i = 0; i < CALL_PARTS && bytes; i++) {
+		__u32 part = bytes < PART_BYTES ? bytes : PART_BYTES;
+		int failed;
+
+		count_attempt(entry, part);
+		event->data_bytes = part;
+		event->captured_bytes = part;
+		failed = output(event, data, part);
+		if (!failed)
+			count_submitted(entry, part);
+		else if (failed == LOSS_RING_FULL + 1)
+			count_lost(entry, LOSS_RING_FULL, 1, part);
+		else
+			output_hole(event, entry, LOSS_COPY_FAULT, part);
+		event->stream_offset += part;
+		data += part;
+		bytes -= part;
+	}
+	if (bytes) {
+		count_attempt(entry, bytes);
+		output_hole(event, entry, LOSS_TRUNCATED, bytes);
+	}
+}
+
+/* ---- Return ---- */
+
+/* How many bytes a call moved; 0 if it failed. */
+static __always_inline __u64 bytes_moved(const struct active_call *call, int returned)
+{
+	__u64 stored = 0;
+
+	if (returned <= 0)
+		return 0;
+	if (call->result == RESULT_IS_RETURN)
+		return returned;
+	if (bpf_probe_read_user(&stored, sizeof(stored), (const void *)call->stored_at))
+		return 0;
+	return stored;
+}
+
+/*
+ * The connection of an object, made if it is new. One that is older than the program image is a
+ * leftover of another process or program at the same address and is begun anew.
+ */
+static __always_inline struct connection *connection_of(const struct connection_key *key,
+							const struct tracked_process *process)
+{
+	struct connection fresh = {}, *connection;
+
+	connection = bpf_map_lookup_elem(&connections, key);
+	if (connection && connection->generation_boot_ns >= process->image_boot_ns)
+		return connection;
+	fresh.generation_boot_ns = bpf_ktime_get_boot_ns();
+	if (bpf_map_update_elem(&connections, key, &fresh, BPF_ANY))
+		return 0;
+	return bpf_map_lookup_elem(&connections, key);
+}
+
+/* On return of every function that reads or writes. */
+SEC("uretprobe")
+int handle_tls_return(struct pt_regs *ctx)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+	struct tls_data_event event = {};
+	struct connection_key key = {};
+	struct connection *connection;
+	struct tracked_process *process;
+	struct active_call *found, call;
+	__u64 bytes, stack;
+
+	process = scope_of(task >> 32);
+	if (!process)
+		return 0;
+	found = bpf_map_lookup_elem(&active_calls, &task);
+	if (!found)
+		return 0;
+	stack = PT_REGS_SP(ctx);
+#if defined(__TARGET_ARCH_x86)
+	/* The return address has been popped. */
+	stack -= sizeof(__u64);
+#endif
+	if (found->stack != stack)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&active_calls, &task);
+	bytes = bytes_moved(&call, PT_REGS_RC(ctx));
+	if (!bytes)
+		return 0;
+
+	key.handle = call.handle;
+	key.pid = task >> 32;
+	connection = connection_of(&key, process);
+	if (!connection) {
+		count_map_full(CLASS_TLS_DATA, bytes);
+		return 0;
+	}
+	fill_header(&event.header, EVENT_TLS_DATA, (struct task_struct *)bpf_get_current_task());
+	event.handle = call.handle;
+	event.generation_boot_ns = connection->generation_boot_ns;
+	event.direction = call.direction;
+	event.library = call.library;
+	/* One thread at a time reads, and one writes: the library demands it of its users. */
+	if (call.direction == TLS_READ) {
+		event.stream_offset = connection->stream_offset[TLS_READ];
+		connection->stream_offset[TLS_READ] += bytes;
+	} else {
+		event.stream_offset = connection->stream_offset[TLS_WRITE];
+		connection->stream_offset[TLS_WRITE] += bytes;
+	}
+	output_call(&event, (const void *)call.data, bytes);
+	return 0;
+}
+
+/* void SSL_free(SSL *). Objects that never carried data, or are still shared, are not reported. */
+SEC("uprobe")
+int handle_tls_free(struct pt_regs *ctx)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct connection_key key = { .handle = PT_REGS_PARM1(ctx), .pid = pid };
+	struct tls_close_event event = {};
+	struct connection *connection;
+
+	if (!scope_of(pid))
+		return 0;
+	connection = bpf_map_lookup_elem(&connections, &key);
+	if (!connection)
+		return 0;
+	fill_header(&event.header, EVENT_TLS_CLOSE, (struct task_struct *)bpf_get_current_task());
+	event.handle = key.handle;
+	event.generation_boot_ns = connection->generation_boot_ns;
+	bpf_map_delete_elem(&connections, &key);
+	emit_small(&payload_ring, CLASS_TLS_CLOSE, &event, sizeof(event), payload_wakeup());
+	return 0;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -1,0 +1,157 @@
+//! Bytes of a ring to a [`Record`]; records to events is [`Decoder`]'s part.
+//!
+//! [`parse`] is total and pure: any byte string gives a record or a [`DecodeError`]. The kernel
+//! wrote the framing, but names, paths, arguments and payload come from the traced process and may
+//! hold anything.
+
+mod decoder;
+
+pub use decoder::{Abandoned, Decoder};
+
+use crate::capture::abi::{
+    self, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent, ProcessForkEvent,
+    TlsCloseEvent, TlsDataEvent, Wire,
+};
+use crate::time::BootNanos;
+
+/// One record of a ring, its variable parts copied out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A process was created.
+    Fork(ProcessForkEvent),
+    /// A program was started.
+    Exec {
+        /// Fixed part.
+        event: ProcessExecEvent,
+        /// Components of the executable's path, last first, each NUL-terminated.
+        exe: Vec<u8>,
+        /// Working directory in the same form.
+        cwd: Vec<u8>,
+        /// End of the argument area.
+        argv: Vec<u8>,
+    },
+    /// Part of the argument area of an [`Record::Exec`] to come.
+    Argv {
+        /// Fixed part.
+        event: ExecArgvEvent,
+        /// The part.
+        argv: Vec<u8>,
+    },
+    /// A process ended.
+    Exit(ProcessExitEvent),
+    /// Plaintext.
+    Data {
+        /// Fixed part.
+        event: TlsDataEvent,
+        /// What was captured, at most `event.data_bytes`.
+        data: Vec<u8>,
+    },
+    /// A connection object was freed.
+    Close(TlsCloseEvent),
+}
+
+impl Record {
+    /// The header, which every record has.
+    #[must_use]
+    pub fn header(&self) -> &EventHeader {
+        match self {
+            Self::Fork(event) => &event.header,
+            Self::Exec { event, .. } => &event.header,
+            Self::Argv { event, .. } => &event.header,
+            Self::Exit(event) => &event.header,
+            Self::Data { event, .. } => &event.header,
+            Self::Close(event) => &event.header,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn boot(&self) -> BootNanos {
+        BootNanos(self.header().boot_ns)
+    }
+}
+
+/// Why bytes are not a record. Only a kernel object that is not this program's can cause it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It ends before what its kind and lengths demand.
+    #[error("record of kind {kind} is cut short: expected {expected} bytes, found {found}")]
+    CutShort {
+        /// Kind, 0 when the header itself is cut.
+        kind: u32,
+        /// Bytes demanded.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// No such kind is known.
+    #[error("unknown record kind {0}")]
+    UnknownKind(u32),
+    /// A field holds what it cannot.
+    #[error("record of kind {kind} holds an impossible {field}")]
+    Impossible {
+        /// Kind.
+        kind: u32,
+        /// Field name.
+        field: &'static str,
+    },
+}
+
+/// Decodes one record. Bytes behind what it describes are ignored: kernels that cannot reserve an
+/// exact size round up.
+pub fn parse(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let Some(header) = EventHeader::take(&mut { bytes }) else {
+        return Err(cut_short(0, EventHeader::BYTES as u64, bytes));
+    };
+    let kind = header.kind;
+    let mut rest = bytes;
+    match kind {
+        abi::EVENT_PROCESS_FORK => Ok(Record::Fork(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_PROCESS_EXIT => Ok(Record::Exit(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_TLS_CLOSE => Ok(Record::Close(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_PROCESS_EXEC => {
+            let event: ProcessExecEvent = fixed(kind, bytes, &mut rest)?;
+            let exe = variable(kind, bytes, &mut rest, event.exe_bytes)?;
+            let cwd = variable(kind, bytes, &mut rest, event.cwd_bytes)?;
+            let argv = variable(kind, bytes, &mut rest, event.argv_bytes)?;
+            Ok(Record::Exec { event, exe, cwd, argv })
+        }
+        abi::EVENT_EXEC_ARGV => {
+            let event: ExecArgvEvent = fixed(kind, bytes, &mut rest)?;
+            let argv = variable(kind, bytes, &mut rest, event.argv_bytes)?;
+            Ok(Record::Argv { event, argv })
+        }
+        abi::EVENT_TLS_DATA => {
+            let event: TlsDataEvent = fixed(kind, bytes, &mut rest)?;
+            if event.captured_bytes > event.data_bytes {
+                return Err(DecodeError::Impossible { kind, field: "captured_bytes" });
+            }
+            if event.direction > abi::TLS_WRITE {
+                return Err(DecodeError::Impossible { kind, field: "direction" });
+            }
+            let data = variable(kind, bytes, &mut rest, event.captured_bytes)?;
+            Ok(Record::Data { event, data })
+        }
+        unknown => Err(DecodeError::UnknownKind(unknown)),
+    }
+}
+
+fn fixed<T: Wire>(kind: u32, all: &[u8], rest: &mut &[u8]) -> Result<T, DecodeError> {
+    T::take(rest).ok_or_else(|| cut_short(kind, T::BYTES as u64, all))
+}
+
+fn variable(kind: u32, all: &[u8], rest: &mut &[u8], bytes: u32) -> Result<Vec<u8>, DecodeError> {
+    let Some((part, behind)) = rest.split_at_checked(bytes as usize) else {
+        let before = (all.len() - rest.len()) as u64;
+        return Err(cut_short(kind, before + u64::from(bytes), all));
+    };
+    *rest = behind;
+    Ok(part.to_vec())
+}
+
+fn cut_short(kind: u32, expected: u64, all: &[u8]) -> DecodeError {
+    DecodeError::CutShort { kind, expected, found: all.len() as u64 }
+}
+
+#[cfg(test)]
+mod tests;

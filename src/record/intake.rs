@@ -1,0 +1,79 @@
+//! Where every event passes on its way to the trace, and what the session learns from it.
+
+use std::time::Instant;
+
+use super::host;
+use super::live::Live;
+use super::probing::{Probing, Report};
+use super::sink::Sink;
+use crate::event::{Body, Event, ProcessId};
+
+/// The events' way to the trace.
+pub struct Intake {
+    /// The processes under observation.
+    pub live: Live,
+    /// What looks into their binaries.
+    pub probing: Probing,
+    /// The trace; absent until the output file is made.
+    pub sink: Option<Sink>,
+    /// Events and payload bytes lost so far.
+    pub lost: (u64, u64),
+    /// Whether any plaintext was seen.
+    pub saw_plaintext: bool,
+    /// Events from before the sink.
+    waiting: Vec<Event>,
+}
+
+impl Intake {
+    /// Has taken nothing yet.
+    #[must_use]
+    pub fn new(probing: Probing) -> Self {
+        Self {
+            live: Live::default(),
+            probing,
+            sink: None,
+            lost: (0, 0),
+            saw_plaintext: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Takes one event.
+    pub fn take(&mut self, event: Event) {
+        self.live.observe(&event);
+        match &event.body {
+            Body::ProcessExec(image) | Body::ProcessSeen(image) => {
+                if let Some(id) = event.process {
+                    let comm = event.comm.as_deref().unwrap_or_default();
+                    self.probing.look_into(id, comm, image.matched, Instant::now());
+                }
+            }
+            Body::TlsData(_) => self.saw_plaintext = true,
+            Body::Loss(loss) => {
+                self.lost.0 += loss.lost_events;
+                self.lost.1 += loss.lost_bytes;
+            }
+            _ => {}
+        }
+        match self.sink.as_mut() {
+            Some(sink) => {
+                self.waiting.drain(..).for_each(|event| sink.push(event));
+                sink.push(event);
+            }
+            None => self.waiting.push(event),
+        }
+    }
+
+    /// Takes something that is known in user space, as of now.
+    pub fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
+        let ts = host::clock_anchor().wall;
+        self.take(Event { ts, process, tid: None, comm, body });
+    }
+
+    /// What came of looking into binaries so far.
+    pub fn reports(&mut self, now: Instant) -> Vec<Report> {
+        let live = &self.live;
+        let alive = |id: ProcessId| live.get(id.pid).is_some_and(|known| known.id == id);
+        self.probing.reports(now, alive)
+    }
+}

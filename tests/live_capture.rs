@@ -1,0 +1,239 @@
+//! The kernel side against real processes. Needs root and BPF, and says loudly when it has to skip.
+//!
+//! Every test observes a program under a name of its own, so that tests may run side by side.
+
+#![cfg(target_os = "linux")]
+
+mod live;
+
+use std::time::Duration;
+
+use agentsight::capture::bpf::{Error, Options};
+use agentsight::event::{Body, Direction};
+
+use live::{Run, Tls, capture, capture_with};
+
+#[test]
+fn a_shell_tree_is_followed_with_arguments_exit_codes_and_signals() {
+    let Some(mut run) = Run::new("tree") else { return };
+    let mut capture = capture(&run);
+    run.shell("/bin/true one 'two  words' ''; (exit 3); sh -c 'kill -9 $$'; exit 7");
+    run.collect(&mut capture);
+
+    let root = run.pid();
+    let exec = run.image_of(root);
+    assert!(exec.matched && exec.exe.as_deref().is_some_and(|exe| exe.starts_with('/')));
+    assert_eq!(exec.argv[1], "-c");
+    assert_eq!(exec.cwd.as_deref(), Some(run.dir().to_str().expect("utf-8")));
+
+    let exit = run.exit_of(root);
+    assert_eq!((exit.exit_code, exit.signal), (Some(7), None));
+    let children: Vec<u32> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::ProcessFork(fork) if fork.ppid == root => event.process.map(|id| id.pid),
+            _ => None,
+        })
+        .collect();
+    let ends: Vec<_> =
+        children.iter().map(|pid| run.exit_of(*pid)).map(|e| (e.exit_code, e.signal)).collect();
+    assert_eq!(ends, [(Some(0), None), (Some(3), None), (None, Some(9))]);
+    let first = run.image_of(children[0]);
+    assert_eq!(first.argv, ["/bin/true", "one", "two  words", ""]);
+    assert!(!first.matched);
+    assert_eq!(first.ppid, root);
+    run.assert_ledger_balances(&capture);
+}
+
+#[test]
+fn half_a_megabyte_of_arguments_arrives_whole() {
+    let Some(mut run) = Run::new("argv") else { return };
+    let mut capture = capture(&run);
+    let long: Vec<String> = (0..5).map(|n| format!("{n}").repeat(100_000)).collect();
+    run.command("/bin/true", &long.iter().map(String::as_str).collect::<Vec<_>>());
+    run.collect(&mut capture);
+    let image = run.image_of(run.pid());
+    assert_eq!(image.argv_lost_bytes, 0);
+    assert!(image.argv[1..] == long);
+    run.assert_ledger_balances(&capture);
+}
+
+#[test]
+fn peak_memory_is_that_of_the_program_and_not_of_the_parent_that_forked_it() {
+    let Some(mut run) = Run::new("peak") else { return };
+    let mut capture = capture(&run);
+    run.python(
+        "import subprocess, re\n\
+         ballast = bytearray(200 << 20)\n\
+         subprocess.run(['/bin/true'])\n\
+         print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))",
+    );
+    run.collect(&mut capture);
+    let reported_bytes = run.stdout.trim().parse::<u64>().expect("a number of KiB") * 1024;
+    let root = run.pid();
+    let peak_bytes = run.exit_of(root).peak_rss_bytes;
+    assert!(
+        peak_bytes.abs_diff(reported_bytes) * 20 <= reported_bytes,
+        "peak {peak_bytes}, VmHWM {reported_bytes}"
+    );
+    let child = run.child_of(root);
+    let child_bytes = run.exit_of(child).peak_rss_bytes;
+    assert!(child_bytes > 0 && child_bytes < 20 << 20, "peak of /bin/true {child_bytes}");
+}
+
+#[test]
+fn processor_time_of_all_threads_is_counted() {
+    let Some(mut run) = Run::new("cpu") else { return };
+    let mut capture = capture(&run);
+    // hashlib releases the interpreter lock, so the threads burn time of their own.
+    run.python(
+        "import hashlib, resource, threading\n\
+         work = lambda: hashlib.pbkdf2_hmac('sha256', b'x', b'y', 400000)\n\
+         threads = [threading.Thread(target=work) for _ in range(3)]\n\
+         [t.start() for t in threads]; [t.join() for t in threads]\n\
+         usage = resource.getrusage(resource.RUSAGE_SELF)\n\
+         print(int((usage.ru_utime + usage.ru_stime) * 1e9))",
+    );
+    run.collect(&mut capture);
+    let reported_ns: u64 = run.stdout.trim().parse().expect("a number of nanoseconds");
+    let exit = run.exit_of(run.pid());
+    let counted_ns = exit.cpu_user_ns + exit.cpu_system_ns;
+    // What the interpreter needs to end comes on top; a tick may be missing.
+    assert!(counted_ns + 10_000_000 >= reported_ns, "counted {counted_ns}, used {reported_ns}");
+    assert!(counted_ns <= reported_ns + 100_000_000, "counted {counted_ns}, used {reported_ns}");
+}
+
+#[test]
+fn a_program_is_matched_by_the_script_of_its_interpreter_but_not_by_an_option() {
+    let Some(mut run) = Run::new("script") else { return };
+    let mut capture = capture(&run);
+    let script = run.dir().join(run.name());
+    std::fs::write(&script, "print('ran')").expect("temporary directory is writable");
+    run.plain("/usr/bin/python3", &["-B", script.to_str().expect("utf-8")]);
+    run.collect(&mut capture);
+    assert!(run.image_of(run.pid()).matched);
+    assert_eq!(run.exit_of(run.pid()).exit_code, Some(0));
+}
+
+#[test]
+fn a_process_that_runs_already_is_observed_from_then_on() {
+    let Some(mut run) = Run::new("track") else { return };
+    let mut capture = capture(&run);
+    run.tracked(&mut capture, "/bin/sh", &["-c", "read go; exec /bin/true"]);
+    run.collect(&mut capture);
+    let image = run.image_of(run.pid());
+    assert!(image.matched);
+    assert_eq!(image.argv, ["/bin/true"]);
+    assert!(matches!(
+        capture.track(u32::MAX / 2, false),
+        Err(Error::NoProcess { pid }) if pid == u32::MAX / 2
+    ));
+}
+
+/// Both directions of a TLS client, byte for byte, by both output paths.
+fn tls_round_trip(name: &str, force_compat: bool) {
+    let Some(mut run) = Run::new(name) else { return };
+    let mut capture = capture_with(&run, &Options { force_compat, ..Options::default() });
+    let tls = Tls::start(&run);
+    tls.attach(&mut capture);
+    // Sizes around every tier and the part size, then one large call.
+    let sizes =
+        [1, 255, 256, 257, 2048, 2049, 16384, 16385, 65535, 65536, 65537, 200_000, 1 << 20];
+    run.python(&tls.client(&sizes));
+    run.collect(&mut capture);
+
+    let (sent, received) = run.reported_hashes();
+    assert_eq!(run.stream_hash(Direction::Write), sent);
+    assert_eq!(run.stream_hash(Direction::Read), received);
+    let total: usize = sizes.iter().sum();
+    assert_eq!(run.stream(Direction::Write).len(), total);
+    assert_eq!(capture.stats().exact_size, !force_compat && live::kernel_has_exact_size());
+    assert!(run.tls_data().iter().all(|data| data.lost_bytes == 0));
+    if !force_compat {
+        assert!(run.tls_data().iter().all(|data| data.library == "openssl"));
+    }
+    // The client freed its connection before it ended.
+    let closes =
+        run.events.iter().filter(|event| matches!(event.body, Body::TlsClose { .. })).count();
+    assert_eq!(closes, 1);
+    run.assert_ledger_balances(&capture);
+    run.assert_rows_equal_ledger(&capture);
+}
+
+#[test]
+fn both_directions_of_a_tls_client_arrive_byte_for_byte() {
+    tls_round_trip("tls", false);
+}
+
+#[test]
+fn the_path_for_old_kernels_gives_the_same_bytes() {
+    tls_round_trip("compat", true);
+}
+
+#[test]
+fn openssls_own_client_is_captured_through_the_plain_functions() {
+    let Some(mut run) = Run::new("client") else { return };
+    let mut capture = capture(&run);
+    let tls = Tls::start(&run);
+    tls.attach(&mut capture);
+    let request = "GET / HTTP/1.1\nHost: localhost\n";
+    run.with_stdin(request);
+    let connect = format!("127.0.0.1:{}", tls.port());
+    run.command("/usr/bin/openssl", &["s_client", "-quiet", "-no_ign_eof", "-connect", &connect]);
+    run.collect(&mut capture);
+    assert_eq!(run.stream(Direction::Write), request.as_bytes());
+}
+
+#[test]
+fn a_ring_that_overflows_leaves_gaps_of_the_right_length_and_an_exact_ledger() {
+    let Some(mut run) = Run::new("overflow") else { return };
+    let options = Options { payload_ring_bytes: 256 << 10, ..Options::default() };
+    let mut capture = capture_with(&run, &options);
+    let tls = Tls::start(&run);
+    tls.attach(&mut capture);
+    let sizes = [40_000; 40];
+    run.python(&tls.client(&sizes));
+    // Nobody reads meanwhile: collect begins when the client has ended.
+    run.collect(&mut capture);
+
+    let total: u64 = sizes.iter().map(|size| *size as u64).sum();
+    let ledger = capture.losses().expect("the ledger is readable");
+    let entry = ledger.iter().find(|class| class.event_class == "tls_data").expect("class").entry;
+    assert!(entry.lost_events[0] > 0, "the ring did not overflow: {entry:?}");
+    assert_eq!(entry.attempted_bytes, 2 * total);
+    run.assert_ledger_balances(&capture);
+    run.assert_rows_equal_ledger(&capture);
+    // Rows lie where they belong in the stream: their bytes are those that the client sent there.
+    let rows: Vec<_> =
+        run.tls_data().into_iter().filter(|data| data.direction == Direction::Write).collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        for (index, byte) in row.data.iter().enumerate() {
+            let at = row.stream_offset as usize + index;
+            assert_eq!(*byte, live::pattern(at), "at stream offset {at}");
+        }
+    }
+    let losses = capture.take_losses().expect("the ledger is readable");
+    let lost: u64 = losses
+        .iter()
+        .map(|event| match &event.body {
+            Body::Loss(loss) => loss.lost_bytes,
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(lost, entry.lost_bytes.iter().sum::<u64>());
+    assert!(capture.take_losses().expect("the ledger is readable").is_empty());
+}
+
+#[test]
+fn processes_nobody_asked_for_leave_no_trace() {
+    let Some(mut run) = Run::new("untracked") else { return };
+    let mut capture = capture(&run);
+    let tls = Tls::start(&run);
+    tls.attach(&mut capture);
+    run.plain("/usr/bin/python3", &["-c", &tls.client(&[1000])]);
+    capture.drain(Duration::from_millis(50), &mut |event| run.events.push(event)).expect("drain");
+    assert_eq!(run.events, []);
+    assert!(capture.losses().expect("ledger").iter().all(|c| c.entry.attempted_events == 0));
+}

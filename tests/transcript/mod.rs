@@ -1,0 +1,277 @@
+//! Reads the transcripts of `fixtures/transcripts` (notation: the README there) and turns them
+//! into events, cut in several ways.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use agentsight::event::{Body, Direction, Event, Exit, ProcessId, TlsData};
+use agentsight::time::WallNanos;
+
+/// The time at which every transcript begins.
+pub(crate) const START: WallNanos = WallNanos(1_800_000_000_000_000_000);
+
+/// What a transcript says happened, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Call { conn_id: u64, direction: Direction, ts: WallNanos, bytes: Vec<u8>, lost: u64 },
+    Close { conn_id: u64, ts: WallNanos },
+    Exit { ts: WallNanos },
+}
+
+/// How calls become events.
+#[derive(Clone, Copy)]
+pub(crate) enum Cut<'a> {
+    /// Calls that follow each other in one direction are one event.
+    Joined,
+    /// A call is an event.
+    Calls,
+    /// A byte is an event.
+    Bytes,
+    /// Calls are cut where the function says, given a running byte number.
+    Where(&'a dyn Fn(usize) -> bool),
+}
+
+pub(crate) fn process() -> ProcessId {
+    ProcessId { pid: 42, start_ts: WallNanos(START.0 - 1_000_000_000) }
+}
+
+/// Parses a transcript; panics with the line number where it is wrong.
+pub(crate) fn parse(text: &str) -> Vec<Step> {
+    GZIP.set(None);
+    let mut steps = Vec::new();
+    let mut now = START;
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        let wrong = |what: &str| -> ! { panic!("line {}: {what}: {line}", number + 1) };
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.split(' ');
+        let verb = words.next().unwrap_or_default();
+        let (mut conn_id, mut elapsed_ms, mut lost) = (1, 1.0, 0);
+        for word in words {
+            match word.split_at(1) {
+                ("@", number) => conn_id = number.parse().unwrap(),
+                ("+", ms) => elapsed_ms = ms.parse().unwrap(),
+                ("!", bytes) => lost = bytes.parse().unwrap(),
+                _ => wrong("unknown word"),
+            }
+        }
+        now = WallNanos(now.0 + (elapsed_ms * 1e6) as i64);
+        let direction = match verb {
+            ">>>" => Direction::Write,
+            "<<<" => Direction::Read,
+            "close" => {
+                steps.push(Step::Close { conn_id, ts: now });
+                continue;
+            }
+            "exit" => {
+                steps.push(Step::Exit { ts: now });
+                continue;
+            }
+            _ => wrong("expected >>>, <<<, close or exit"),
+        };
+        let mut content = Vec::new();
+        let is_content = |line: &str| {
+            !line.is_empty()
+                && !["#", ">>>", "<<<", "close", "exit"].iter().any(|s| line.starts_with(s))
+        };
+        while let Some((_, line)) = lines.next_if(|(_, line)| is_content(line)) {
+            content.push(line);
+        }
+        steps.push(Step::Call { conn_id, direction, ts: now, bytes: call_bytes(&content), lost });
+    }
+    steps
+}
+
+thread_local! {
+    /// The compressor of the stream of `gzip+` lines being written.
+    static GZIP: std::cell::RefCell<Option<flate2::write::GzEncoder<Vec<u8>>>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+fn call_bytes(lines: &[&str]) -> Vec<u8> {
+    let pieces: Vec<Vec<u8>> = lines.iter().map(|line| line_bytes(line)).collect();
+    let body_from = pieces.iter().position(|piece| piece == b"\r\n").map_or(0, |at| at + 1);
+    let length = pieces[body_from..].iter().map(Vec::len).sum::<usize>().to_string();
+    let replace = |piece: &Vec<u8>| match piece.strip_suffix(b"{length}\r\n") {
+        Some(before) => [before, length.as_bytes(), b"\r\n"].concat(),
+        None => piece.clone(),
+    };
+    pieces.iter().flat_map(replace).collect()
+}
+
+fn line_bytes(line: &str) -> Vec<u8> {
+    let (kind, text) = line.split_once(' ').unwrap_or((line, ""));
+    match kind {
+        "|" => [unescape(text), b"\r\n".to_vec()].concat(),
+        "." => unescape(text),
+        "gzip" => {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(&unescape(text)).unwrap();
+            encoder.finish().unwrap()
+        }
+        "gzip+" | "gzip." => GZIP.with_borrow_mut(|stream| {
+            let new = || flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            let encoder = stream.get_or_insert_with(new);
+            encoder.write_all(&unescape(text)).unwrap();
+            encoder.flush().unwrap();
+            let mut out = std::mem::take(encoder.get_mut());
+            if kind == "gzip." {
+                out = [out, stream.take().unwrap().finish().unwrap()].concat();
+            }
+            out
+        }),
+        "zlib" => {
+            let mut encoder =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(&unescape(text)).unwrap();
+            encoder.finish().unwrap()
+        }
+        "deflate" => {
+            let level = flate2::Compression::best();
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+            encoder.write_all(&unescape(text)).unwrap();
+            encoder.finish().unwrap()
+        }
+        "zstd" => zstd::encode_all(&unescape(text)[..], 3).unwrap(),
+        "br" => brotli_stored(&unescape(text)),
+        "chunk" => {
+            let data = line_bytes(text);
+            [format!("{:x}\r\n", data.len()).into_bytes(), data, b"\r\n".to_vec()].concat()
+        }
+        _ => panic!("unknown kind of line: {line}"),
+    }
+}
+
+/// A Brotli stream of one uncompressed meta-block (RFC 7932 section 9): up to 64 KiB.
+fn brotli_stored(data: &[u8]) -> Vec<u8> {
+    // WBITS 16 is one zero bit; ISLAST 0; MNIBBLES 4 is 00; MLEN-1 in 16 bits; ISUNCOMPRESSED 1.
+    let header = ((data.len() as u32 - 1) << 4) | (1 << 20);
+    let mut out = header.to_le_bytes()[..3].to_vec();
+    out.extend_from_slice(data);
+    // ISLAST 1, ISLASTEMPTY 1.
+    out.push(3);
+    out
+}
+
+/// `\r`, `\n`, `\\`, `\xNN`; all else is itself.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        if *byte != b'\\' {
+            out.push(*byte);
+            continue;
+        }
+        let (value, used) = match after {
+            [b'r', ..] => (b'\r', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b'x', high, low, ..] => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).unwrap();
+                (u8::from_str_radix(digits, 16).unwrap(), 3)
+            }
+            [b'\\', ..] => (b'\\', 1),
+            // JSON in transcripts stays readable: other escapes are left as they are.
+            _ => (b'\\', 0),
+        };
+        out.push(value);
+        rest = &after[used..];
+    }
+    out
+}
+
+/// The events of a transcript.
+pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    let mut offsets = std::collections::HashMap::new();
+    let mut number = 0;
+    for step in steps {
+        match step {
+            Step::Close { conn_id, ts } => {
+                events.push(event(*ts, Body::TlsClose { conn_id: *conn_id }));
+            }
+            Step::Exit { ts } => events.push(event(*ts, Body::ProcessExit(Exit::default()))),
+            Step::Call { conn_id, direction, ts, bytes, lost } => {
+                let offset: &mut u64 = offsets.entry((*conn_id, *direction)).or_default();
+                let joined = match (cut, events.last_mut()) {
+                    (Cut::Joined, Some(last)) => {
+                        join(last, *conn_id, *direction, *ts, bytes, *lost)
+                    }
+                    _ => false,
+                };
+                if !joined {
+                    for range in cuts(bytes.len(), cut, &mut number) {
+                        let is_last = range.end == bytes.len();
+                        let part = TlsData {
+                            conn_id: *conn_id,
+                            direction: *direction,
+                            stream_offset: *offset + range.start as u64,
+                            data_bytes: range.len() as u64 + if is_last { *lost } else { 0 },
+                            lost_bytes: if is_last { *lost } else { 0 },
+                            data: bytes[range].to_vec(),
+                            library: "openssl".to_owned(),
+                            call_ts: Vec::new(),
+                            call_bytes: Vec::new(),
+                        };
+                        events.push(event(*ts, Body::TlsData(part)));
+                    }
+                }
+                *offset += bytes.len() as u64 + lost;
+            }
+        }
+    }
+    events
+}
+
+fn event(ts: WallNanos, body: Body) -> Event {
+    Event { ts, process: Some(process()), tid: Some(42), comm: Some("agent".to_owned()), body }
+}
+
+/// Adds a call to the event before it, if that is of the same stream and nothing of it is lost.
+fn join(
+    last: &mut Event,
+    conn_id: u64,
+    direction: Direction,
+    ts: WallNanos,
+    bytes: &[u8],
+    lost: u64,
+) -> bool {
+    let first_ts = last.ts;
+    let Body::TlsData(data) = &mut last.body else { return false };
+    if data.conn_id != conn_id || data.direction != direction || data.lost_bytes > 0 {
+        return false;
+    }
+    if data.call_ts.is_empty() {
+        data.call_ts.push(first_ts);
+        data.call_bytes.push(data.data_bytes);
+    }
+    data.call_ts.push(ts);
+    data.call_bytes.push(bytes.len() as u64 + lost);
+    data.data.extend_from_slice(bytes);
+    data.data_bytes += bytes.len() as u64 + lost;
+    data.lost_bytes = lost;
+    true
+}
+
+fn cuts(length: usize, cut: Cut<'_>, number: &mut usize) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    for at in 1..length {
+        *number += 1;
+        let here = match cut {
+            Cut::Joined | Cut::Calls => false,
+            Cut::Bytes => true,
+            Cut::Where(decide) => decide(*number),
+        };
+        if here {
+            ranges.push(start..at);
+            start = at;
+        }
+    }
+    ranges.push(start..length);
+    ranges
+}

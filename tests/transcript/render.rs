@@ -1,0 +1,110 @@
+//! Findings as text that a person can review: one finding per block, absent fields left out,
+//! times in milliseconds since the start of the transcript.
+
+use std::fmt::Write as _;
+
+use agentsight::reconstruct::finding::{
+    Completeness, Exchange, Finding, Header, LlmCall, StreamEvent,
+};
+use agentsight::time::WallNanos;
+
+use super::transcript::START;
+
+/// All findings in order.
+pub(crate) fn findings(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        match finding {
+            Finding::Exchange(found) => exchange(&mut out, found),
+            Finding::StreamEvent(found) => stream_event(&mut out, found),
+            Finding::LlmCall(found) => llm_call(&mut out, found),
+        }
+    }
+    out
+}
+
+fn exchange(out: &mut String, found: &Exchange) {
+    writeln!(out, "exchange {}", found.http_id).unwrap();
+    let completeness = match found.completeness {
+        Completeness::Complete => "complete",
+        Completeness::Partial(reason) => reason.as_str(),
+    };
+    line(out, "conn_id", Some(found.conn_id));
+    line(out, "method", found.method.as_ref());
+    line(out, "host", found.host.as_ref());
+    line(out, "path", found.path.as_ref());
+    line(out, "http_version", Some(&found.http_version));
+    line(out, "status", found.status);
+    line(out, "completeness", Some(completeness));
+    line(out, "lost_bytes", Some(found.lost_bytes).filter(|lost| *lost > 0));
+    line(out, "start_ms", ms(Some(found.start_ts)));
+    line(out, "request_end_ms", ms(found.request_end_ts));
+    line(out, "first_byte_ms", ms(found.first_byte_ts));
+    line(out, "end_ms", ms(found.end_ts));
+    line(out, "max_gap_ms", found.max_gap_ms);
+    headers(out, "request_header", &found.request_headers);
+    let sizes = |body, wire| format!("{body} (wire {wire})");
+    line(
+        out,
+        "request_body_bytes",
+        Some(sizes(found.request_body_bytes, found.request_wire_bytes)),
+    );
+    body(out, "request_body", found.request_body.as_deref());
+    headers(out, "response_header", &found.response_headers);
+    line(out, "content_encoding", found.content_encoding.as_ref());
+    let response_sizes = sizes(found.response_body_bytes, found.response_wire_bytes);
+    line(out, "response_body_bytes", Some(response_sizes));
+    body(out, "response_body", found.response_body.as_deref());
+}
+
+fn stream_event(out: &mut String, found: &StreamEvent) {
+    let at = ms(Some(found.ts)).unwrap();
+    let (http_id, seq) = (found.http_id, found.seq);
+    let event = found.event.as_deref().unwrap_or("-");
+    writeln!(out, "event {http_id}.{seq} at {at} {event} {}", found.data.escape_debug()).unwrap();
+}
+
+fn llm_call(out: &mut String, found: &LlmCall) {
+    writeln!(out, "llm_call {}", found.call_id).unwrap();
+    line(out, "agent", found.agent.as_ref());
+    line(out, "provider", Some(&found.provider));
+    line(out, "api", Some(&found.api));
+    line(out, "transport", Some(&found.transport));
+    line(out, "error_type", found.error_type.as_ref());
+    line(out, "request_model", found.request_model.as_ref());
+    line(out, "model", found.model.as_ref());
+    line(out, "stop_reason", found.stop_reason.as_ref());
+    line(out, "first_token_ms", ms(found.first_token_ts));
+    line(out, "input_tokens", found.usage.input_tokens);
+    line(out, "cache_read_tokens", found.usage.cache_read_tokens);
+    line(out, "cache_creation_tokens", found.usage.cache_creation_tokens);
+    line(out, "total_input_tokens", found.usage.total_input_tokens());
+    line(out, "output_tokens", found.usage.output_tokens);
+    line(out, "reasoning_tokens", found.usage.reasoning_tokens);
+    line(out, "usage_state", Some(found.usage_state.as_str()));
+    line(out, "usage_json", found.usage.usage_json.as_ref());
+    line(out, "request_id", found.request_id.as_ref());
+    line(out, "response_id", found.response_id.as_ref());
+}
+
+fn line(out: &mut String, name: &str, value: Option<impl std::fmt::Display>) {
+    if let Some(value) = value {
+        writeln!(out, "  {name}: {value}").unwrap();
+    }
+}
+
+fn ms(ts: Option<WallNanos>) -> Option<f64> {
+    ts.map(|ts| ts.ms_since(START))
+}
+
+fn headers(out: &mut String, name: &str, headers: &[Header]) {
+    for (key, value) in headers {
+        writeln!(out, "  {name}: {}: {}", key.escape_debug(), value.escape_debug()).unwrap();
+    }
+}
+
+fn body(out: &mut String, name: &str, body: Option<&[u8]>) {
+    if let Some(body) = body.filter(|body| !body.is_empty()) {
+        writeln!(out, "  {name}: {}", body.escape_ascii()).unwrap();
+    }
+}
