@@ -138,8 +138,7 @@ fn tls_round_trip(name: &str, force_compat: bool) {
     let tls = Tls::start(&run);
     tls.attach(&mut capture);
     // Sizes around every tier and the part size, then one large call.
-    let sizes =
-        [1, 255, 256, 257, 2048, 2049, 16384, 16385, 65535, 65536, 65537, 200_000, 1 << 20];
+    let sizes = [1, 255, 256, 257, 2048, 2049, 16384, 16385, 65535, 65536, 65537, 200_000, 1 << 20];
     run.python(&tls.client(&sizes));
     run.collect(&mut capture);
 

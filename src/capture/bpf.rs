@@ -134,7 +134,8 @@ impl Capture {
         error::check_host()?;
         check_ring(options.payload_ring_bytes)?;
         check_ring(options.control_ring_bytes)?;
-        let names = options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
+        let names =
+            options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
         set_printing(options.debug);
 
         let has_attach_cookie = !options.force_compat && attach_cookie_exists();
@@ -294,7 +295,7 @@ impl Capture {
             self.stats.last_decode_error = pass.last_error.or(self.stats.last_decode_error);
         }
         let more = control.more || payload.more;
-        
+
         let mut events = 0;
         for record in self.merger.merge(control.records, payload.records, start) {
             if let Some(event) = self.decoder.push(record) {

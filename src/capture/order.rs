@@ -72,11 +72,8 @@ mod tests {
 
     #[test]
     fn parts_of_one_instant_keep_their_order() {
-        let merged = Merger::default().merge(
-            vec![],
-            vec![at(3, 'a'), at(3, 'b'), at(3, 'c')],
-            BootNanos(3),
-        );
+        let merged =
+            Merger::default().merge(vec![], vec![at(3, 'a'), at(3, 'b'), at(3, 'c')], BootNanos(3));
         assert_eq!(merged, ['a', 'b', 'c']);
     }
 }

@@ -144,7 +144,7 @@ fn first_parameter(plan: &LogicalPlan) -> Result<Option<String>, Error> {
 }
 
 fn joined(error: tokio::task::JoinError) -> Error {
-    Error::Query(format!("the query ended abnormally: {error}"))
+    Error::Query { message: format!("the query ended abnormally: {error}"), hint: None }
 }
 
 fn context(options: &Options) -> Result<SessionContext, Error> {

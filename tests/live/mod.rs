@@ -314,9 +314,7 @@ impl Tls {
 
     /// A client that sends calls of these sizes and reads each back.
     pub(crate) fn client(&self, sizes: &[usize]) -> String {
-        CLIENT
-            .replace("PORT", &self.port.to_string())
-            .replace("SIZES", &format!("{sizes:?}"))
+        CLIENT.replace("PORT", &self.port.to_string()).replace("SIZES", &format!("{sizes:?}"))
     }
 
     /// Probes the system's libssl.

@@ -178,10 +178,7 @@ mod tests {
     #[test]
     fn a_plain_user_lacks_both_capabilities_and_root_none() {
         let status = |mask: &str| format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\n");
-        assert_eq!(
-            missing_capabilities(&status("0000000000000000")),
-            ["CAP_PERFMON", "CAP_BPF"]
-        );
+        assert_eq!(missing_capabilities(&status("0000000000000000")), ["CAP_PERFMON", "CAP_BPF"]);
         assert_eq!(missing_capabilities(&status("0000008000000000")), ["CAP_PERFMON"]);
         assert!(missing_capabilities(&status("000000c000000000")).is_empty());
         assert!(missing_capabilities(&status("000001fffeffffff")).is_empty());

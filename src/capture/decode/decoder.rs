@@ -98,9 +98,7 @@ impl Decoder {
     pub fn push(&mut self, record: Record) -> Option<Event> {
         let header = *record.header();
         let body = match record {
-            Record::Fork(event) => {
-                Body::ProcessFork(Fork { ppid: event.ppid, uid: event.uid })
-            }
+            Record::Fork(event) => Body::ProcessFork(Fork { ppid: event.ppid, uid: event.uid }),
             Record::Exec { event, exe, cwd, argv } => {
                 Body::ProcessExec(self.image(&event, &exe, &cwd, &argv))
             }
@@ -209,8 +207,7 @@ impl Decoder {
     fn forget_process(&mut self, header: &EventHeader) {
         let pid = header.pid;
         let process_start_boot_ns = header.process_start_boot_ns;
-        let first =
-            ConnectionId { pid, process_start_boot_ns, handle: 0, generation_boot_ns: 0 };
+        let first = ConnectionId { pid, process_start_boot_ns, handle: 0, generation_boot_ns: 0 };
         let last = ConnectionId { handle: u64::MAX, generation_boot_ns: u64::MAX, ..first };
         let open: Vec<ConnectionId> =
             self.connections.range(first..=last).map(|(id, _)| *id).collect();
