@@ -21,6 +21,13 @@ pub(super) fn section(report: &Report) -> Section {
                 .to_owned(),
         ));
     }
+    if report.recording.unknown_events > 0 {
+        let events = counted(report.recording.unknown_events, "event");
+        blocks.push(Block::Note(format!(
+            "{events} of kinds that this version does not know are not in this report; a newer \
+             agentsight reads them."
+        )));
+    }
     if report.losses.is_empty() && report.gaps.is_empty() {
         blocks.push(Block::Note(
             "Nothing was lost: the recorder counted no loss, and no stream has a gap.".to_owned(),

@@ -91,6 +91,8 @@ struct Recording {
     end_ns: Option<i64>,
     first_event_ns: Option<i64>,
     is_finished: bool,
+    /// Events of kinds that only a newer program knows.
+    unknown_events: u64,
 }
 
 impl Recording {
@@ -110,6 +112,9 @@ impl Recording {
             end_ns: ns("stopped_ts").or(ns("last_ts")),
             first_event_ns: ns("first_ts"),
             is_finished: ns("stopped_ts").is_some(),
+            unknown_events: value("counted.unknown_kind_events")
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
         }
     }
 

@@ -7,6 +7,7 @@ use super::activity::command;
 use super::document::{Align, Block, Section, Table};
 use super::human::{UNKNOWN, bytes, count, duration, percent};
 use super::rows::Row;
+use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "Processes";
 
@@ -14,7 +15,7 @@ const HEADING: &str = "Processes";
 const SHOWN: usize = 40;
 
 /// Start times are floored to a clock tick.
-const TICK_NS: i64 = crate::time::CLOCK_TICK_NS.cast_signed();
+const TICK_NS: i64 = CLOCK_TICK_NS.cast_signed();
 
 /// Deeper levels are not indented further.
 const DEEPEST_INDENT: usize = 8;
