@@ -340,3 +340,13 @@ fn every_parquet_reader_sees_the_same_rows_and_bytes() {
         assert_eq!(found["argv"], serde_json::json!(["agent", "--print", ""]), "{line}");
     }
 }
+
+#[test]
+fn the_same_events_give_the_same_file() {
+    let (_directory, path) = scratch();
+    let file = |path| {
+        write(path, &one_of_each(), Limits { group_bytes: 5000, ..Limits::default() });
+        std::fs::read(path).unwrap()
+    };
+    assert!(file(&path) == file(&path));
+}
