@@ -4,14 +4,14 @@
 
 #![cfg(target_os = "linux")]
 
-mod live;
+mod observed;
 
 use std::time::Duration;
 
 use agentsight::capture::bpf::{Error, MapEntries, Options};
 use agentsight::event::{Body, Direction};
 
-use live::{Run, Tls, capture, capture_with};
+use observed::{Run, Tls, capture, capture_with};
 
 #[test]
 fn a_shell_tree_is_followed_with_arguments_exit_codes_and_signals() {
@@ -205,7 +205,7 @@ fn tls_round_trip(name: &str, force_compat: bool) {
     assert_eq!(run.stream_hash(Direction::Read), received);
     let total: usize = sizes.iter().sum();
     assert_eq!(run.stream(Direction::Write).len(), total);
-    assert_eq!(capture.stats().exact_size, !force_compat && live::kernel_has_exact_size());
+    assert_eq!(capture.stats().exact_size, !force_compat && observed::kernel_has_exact_size());
     assert!(run.tls_data().iter().all(|data| data.lost_bytes == 0));
     if !force_compat {
         assert!(run.tls_data().iter().all(|data| data.library == "openssl"));
@@ -268,7 +268,7 @@ fn a_ring_that_overflows_leaves_gaps_of_the_right_length_and_an_exact_ledger() {
     for row in rows {
         for (index, byte) in row.data.iter().enumerate() {
             let at = row.stream_offset as usize + index;
-            assert_eq!(*byte, live::pattern(at), "at stream offset {at}");
+            assert_eq!(*byte, observed::pattern(at), "at stream offset {at}");
         }
     }
     let losses = capture.take_losses().expect("the ledger is readable");

@@ -109,6 +109,13 @@ impl Task {
         command
     }
 
+    /// The same program, which takes failures as they come and connects anew after each.
+    pub fn hardened_python(&self, host: &Host) -> Command {
+        let mut command = self.python(host, "client.py");
+        command.env("CLIENT_GOES_ON", "1");
+        command
+    }
+
     /// node: OpenSSL on memory BIOs, by `https` or by `fetch`.
     pub fn node(&self, host: &Host, api: &str) -> Command {
         let script = host.write("client.mjs", include_str!("programs/client.mjs"));
