@@ -52,6 +52,16 @@ fn stored_traces_are_what_their_generator_writes() {
     }
 }
 
+/// Writes a session of `AGENTSIGHT_CALLS` calls to `AGENTSIGHT_TRACE`, to measure on.
+#[test]
+#[ignore = "makes a file to measure with; asserts nothing"]
+fn write_a_long_session() {
+    let setting = |name| std::env::var(name).unwrap_or_else(|_| panic!("set {name}"));
+    let calls: u64 = setting("AGENTSIGHT_CALLS").parse().unwrap();
+    let sink = fs::File::create(setting("AGENTSIGHT_TRACE")).unwrap();
+    traces::file::write(sink, "long", traces::long_session(calls), 1_000 + calls * 1_500);
+}
+
 #[test]
 fn a_generator_tells_the_same_events_each_time() {
     for stored in &STORED {

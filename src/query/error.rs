@@ -42,6 +42,9 @@ pub enum Error {
     /// The statement would change something.
     #[error("{0} is refused: a trace is only ever read")]
     NotReadOnly(String),
+    /// The statement is larger than any that is planned.
+    #[error("the SQL is too large: {0}")]
+    TooLarge(String),
     /// No or several statements.
     #[error("expected one SQL statement, found {0}")]
     StatementCount(usize),
@@ -90,8 +93,13 @@ pub enum Error {
     #[error("out of memory: {0}")]
     Memory(String),
     /// Anything else that DataFusion said.
-    #[error("{0}")]
-    Query(String),
+    #[error("{message}")]
+    Query {
+        /// What it said, on one line.
+        message: String,
+        /// What it suggested.
+        hint: Option<String>,
+    },
 }
 
 /// Columns are listed in a hint when there are at most this many.
@@ -104,7 +112,9 @@ impl Error {
         match self {
             Self::Trace(error) => error.hint().map(String::from),
             Self::TraceCount(0) => Some("give the path of a trace file".into()),
-            Self::TraceCount(_) => Some("query one trace at a time".into()),
+            Self::TraceCount(_) => {
+                Some("query one trace at a time; SQL is one argument with white space in it".into())
+            }
             Self::UnknownTable { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? {}", tables_hint()),
                 None => tables_hint(),
@@ -114,6 +124,7 @@ impl Error {
                 "use SELECT, WITH, VALUES, EXPLAIN, DESCRIBE or SHOW; -o FILE writes a result"
                     .into(),
             ),
+            Self::TooLarge(_) => Some("split it, or join with VALUES instead of OR".into()),
             Self::StatementCount(_) => Some("run the statements one by one".into()),
             Self::UnknownQuery { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? --list shows all"),
@@ -126,7 +137,8 @@ impl Error {
             Self::MissingParameter { name, .. } => Some(format!("add --param {name}=VALUE")),
             Self::Placeholder(_) => Some("parameters are for --named queries".into()),
             Self::Memory(_) => Some("raise --memory-limit, or select fewer rows or columns".into()),
-            Self::Path(_) | Self::Syntax(_) | Self::ParameterValue { .. } | Self::Query(_) => None,
+            Self::Query { hint, .. } => hint.clone(),
+            Self::Path(_) | Self::Syntax(_) | Self::ParameterValue { .. } => None,
         }
     }
 }
@@ -167,19 +179,17 @@ impl From<DataFusionError> for Error {
             // What the table providers of this crate send through DataFusion.
             DataFusionError::External(inner) => match inner.downcast::<trace::Error>() {
                 Ok(error) => Self::Trace(*error),
-                Err(other) => Self::Query(first_line(&other.to_string())),
+                Err(other) => query_error(&other.to_string()),
             },
-            DataFusionError::SchemaError(error, _) => schema_error(&error),
             DataFusionError::SQL(error, _) => Self::Syntax(sql_message(&error.to_string())),
-            DataFusionError::ResourcesExhausted(message) => Self::Memory(first_line(&message)),
             DataFusionError::Plan(message)
             | DataFusionError::Execution(message)
             | DataFusionError::NotImplemented(message)
-            | DataFusionError::Configuration(message) => Self::Query(first_line(&message)),
+            | DataFusionError::Configuration(message) => query_error(&message),
             other => match other.find_root() {
-                DataFusionError::ResourcesExhausted(message) => Self::Memory(first_line(message)),
+                DataFusionError::ResourcesExhausted(message) => memory_error(message),
                 DataFusionError::SchemaError(error, _) => schema_error(error),
-                root => Self::Query(first_line(&root.strip_backtrace())),
+                root => query_error(&root.strip_backtrace()),
             },
         }
     }
@@ -187,7 +197,7 @@ impl From<DataFusionError> for Error {
 
 fn schema_error(error: &SchemaError) -> Error {
     let SchemaError::FieldNotFound { field, valid_fields } = error else {
-        return Error::Query(first_line(&error.to_string()));
+        return query_error(&error.to_string());
     };
     let known: Vec<String> = valid_fields.iter().map(|field| field.name.clone()).collect();
     Error::UnknownColumn {
@@ -200,10 +210,75 @@ fn schema_error(error: &SchemaError) -> Error {
 /// The parser's own words without the name of its error type.
 fn sql_message(message: &str) -> String {
     let message = message.strip_prefix("sql parser error: ").unwrap_or(message);
-    first_line(message)
+    lower_case(message.lines().next().unwrap_or_default())
 }
 
-/// The first line: DataFusion appends candidates, diagnostics and backtraces below it.
-fn first_line(message: &str) -> String {
-    message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+/// Prefixes by which DataFusion and Arrow say what kind of error it is; the message says it better.
+const PREFIXES: &[&str] = &[
+    "Error during planning: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "External error: ",
+    "Cast error: ",
+    "This feature is not implemented: ",
+];
+
+/// Another error of the query: the first line of what DataFusion says, in the manner of ours, and
+/// the suggestion below it as the hint. Candidates, diagnostics and backtraces follow; they are
+/// left out.
+fn query_error(message: &str) -> Error {
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut first = lines.next().unwrap_or("the query failed");
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| first.strip_prefix(prefix)) {
+        first = rest;
+    }
+    let hint = lines.next().and_then(|line| line.strip_prefix("Did you mean "));
+    let hint = hint.map(|suggestion| format!("did you mean {suggestion}"));
+    Error::Query { message: lower_case(first.trim_end_matches('.')), hint }
+}
+
+/// With a small first letter, unless the first word is an abbreviation.
+fn lower_case(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_ascii_uppercase() && second.is_lowercase() => {
+            format!("{}{}", first.to_ascii_lowercase(), &text[1..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Who wanted how much more, without the list of all who have some.
+fn memory_error(message: &str) -> Error {
+    let message = message.split(" with top memory consumers").next().unwrap_or(message);
+    match query_error(message) {
+        Error::Query { message, .. } => Error::Memory(message),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lose_their_layers_and_keep_the_suggestion() {
+        let error =
+            query_error("Error during planning: Invalid function 'fo'.\nDid you mean 'foo'?");
+        assert_eq!(error.to_string(), "invalid function 'fo'");
+        assert_eq!(error.hint().as_deref(), Some("did you mean 'foo'?"));
+        assert_eq!(
+            query_error("Arrow error: Divide by zero error").to_string(),
+            "divide by zero error"
+        );
+        assert_eq!(query_error("\n").to_string(), "the query failed");
+    }
+
+    #[test]
+    fn the_nearest_name_is_near_or_none() {
+        let known = ["llm_calls", "events", "http"];
+        assert_eq!(nearest("llm_call", known).as_deref(), Some("llm_calls"));
+        assert_eq!(nearest("Event", known).as_deref(), Some("events"));
+        assert_eq!(nearest("zzz", known), None);
+    }
 }

@@ -12,6 +12,7 @@ pub mod library;
 pub mod overview;
 pub mod print;
 mod provider;
+mod schema;
 mod source;
 mod statement;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
@@ -36,6 +38,7 @@ use url::Url;
 
 pub use error::Error;
 use provider::Provider;
+use schema::Tables;
 use source::{Derived, Source};
 
 use crate::tables::EVENTS;
@@ -54,7 +57,11 @@ const BATCH_ROWS: usize = 1024;
 
 /// Stack of the threads that plan and run queries. Deeply nested SQL recurses as deep; pages are
 /// only used when touched.
-const STACK_BYTES: usize = 64 << 20;
+const STACK_BYTES: usize = 256 << 20;
+
+/// DataFusion's names for what is not qualified in SQL.
+const CATALOG: &str = "datafusion";
+const SCHEMA: &str = "public";
 
 /// A trace, open for SQL.
 pub struct Session {
@@ -78,13 +85,15 @@ impl Session {
             .build()
             .map_err(DataFusionError::IoError)?;
         let context = context(&options)?;
-        let events = runtime.block_on(events_table(&context, path))?;
-        context.register_table(EVENTS, Arc::new(events))?;
+        let events: Arc<dyn TableProvider> =
+            Arc::new(runtime.block_on(events_table(&context, path))?);
         let source = Arc::new(Source::new(reader)?);
-        for table in Derived::ALL {
-            let provider = Provider::new(Arc::clone(&source), table);
-            context.register_table(table.declaration().0, Arc::new(provider))?;
-        }
+        let derived = Derived::ALL.into_iter().map(|table| -> (&str, Arc<dyn TableProvider>) {
+            (table.declaration().0, Arc::new(Provider::new(Arc::clone(&source), table)))
+        });
+        let tables = Tables::new([(EVENTS, events)].into_iter().chain(derived));
+        let catalog = context.catalog(CATALOG).expect("the session has its default catalog");
+        catalog.register_schema(SCHEMA, Arc::new(tables))?;
         Ok(Self { runtime, context })
     }
 
@@ -135,7 +144,7 @@ fn first_parameter(plan: &LogicalPlan) -> Result<Option<String>, Error> {
 }
 
 fn joined(error: tokio::task::JoinError) -> Error {
-    Error::Query(format!("the query ended abnormally: {error}"))
+    Error::Query { message: format!("the query ended abnormally: {error}"), hint: None }
 }
 
 fn context(options: &Options) -> Result<SessionContext, Error> {

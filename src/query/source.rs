@@ -360,3 +360,53 @@ impl<'a, R> Batches<'a, R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::WallNanos;
+
+    fn event(data_bytes: usize) -> Finding {
+        let data = "x".repeat(data_bytes);
+        Finding::StreamEvent(StreamEvent {
+            http_id: 1,
+            seq: 0,
+            ts: WallNanos(0),
+            event: None,
+            data,
+        })
+    }
+
+    #[test]
+    fn few_stream_events_are_kept_and_many_are_not() {
+        let mut kept = Kept::default();
+        kept.push(event(10));
+        kept.push(event(10));
+        assert_eq!(kept.finish().stream_events.map(|events| events.len()), Some(2));
+        let mut kept = Kept::default();
+        kept.push(event(KEPT_STREAM_BYTES));
+        kept.push(event(10));
+        assert_eq!(kept.finish().stream_events, None);
+    }
+
+    #[test]
+    fn batches_are_cut_by_bytes_and_rows_and_stop_when_told() {
+        let row = || match event(0) {
+            Finding::StreamEvent(event) => event,
+            _ => unreachable!("event makes stream events"),
+        };
+        let mut sizes = Vec::new();
+        let mut sink = |batch: RecordBatch| {
+            sizes.push(batch.num_rows());
+            if sizes.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut batches = Batches::new(&tables::STREAM_EVENTS, &[0], &mut sink);
+        assert!(batches.push(row(), 1).unwrap().is_continue());
+        assert!(batches.push(row(), BATCH_BYTES).unwrap().is_continue());
+        for _ in 1..BATCH_ROWS {
+            assert!(batches.push(row(), 1).unwrap().is_continue());
+        }
+        assert!(batches.push(row(), 1).unwrap().is_break());
+        assert_eq!(sizes, [2, BATCH_ROWS]);
+    }
+}

@@ -4,6 +4,7 @@ use super::Report;
 use super::document::{Align, Block, Section, Table};
 use super::human::{UNKNOWN, bytes, command_line, duration, percent, printable};
 use super::rows::Row;
+use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "CPU and memory during API calls and between them";
 
@@ -17,7 +18,7 @@ const COMMAND_CHARS: usize = 160;
 const LEAST_SHARE_PERCENT: f64 = 0.5;
 
 /// Start times of processes are floored to a clock tick.
-const TICK_NS: i64 = crate::time::CLOCK_TICK_NS.cast_signed();
+const TICK_NS: i64 = CLOCK_TICK_NS.cast_signed();
 
 pub(super) fn section(report: &Report) -> Section {
     if report.activity.is_empty() {
@@ -130,7 +131,8 @@ fn note(report: &Report) -> String {
     if unseen_ms >= 1.0 {
         let unseen = duration(unseen_ms);
         text.push_str(&format!(
-            " Not in here: {unseen} of CPU time that processes used after their last sample."
+            " Not in here: {unseen} of CPU time that no sample shows, of processes after their last \
+             sample or without any."
         ));
     }
     text

@@ -8,8 +8,12 @@ use std::fmt::Write as _;
 /// What stands where a value is not known.
 pub(super) const UNKNOWN: &str = "-";
 
-/// `12345678` as `12,345,678`.
+/// `12345678` as `12,345,678`; from a trillion on `9.22e18`, which no honest count reaches and which
+/// would push everything else off the line.
 pub(super) fn count(number: u64) -> String {
+    if number >= 1_000_000_000_000 {
+        return format!("{:.2e}", number as f64);
+    }
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -230,7 +234,13 @@ mod tests {
 
     #[test]
     fn counts_have_separators_between_each_three_digits() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+            (u64::MAX, "1.84e19"),
+        ];
         for (number, text) in cases {
             assert_eq!(count(number), text);
         }

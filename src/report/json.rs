@@ -26,6 +26,7 @@ pub(super) fn print(report: &Report) -> String {
             "end_ts": recording.end_ns.map(timestamp),
             "stop_reason": recording.stop_reason,
             "is_finished": recording.is_finished,
+            "unknown_events": recording.unknown_events,
         },
         "summary": report.summary.first().map_or(Json::Null, object),
         "agents": array(&report.agents),

@@ -21,6 +21,13 @@ pub(super) fn section(report: &Report) -> Section {
                 .to_owned(),
         ));
     }
+    if report.recording.unknown_events > 0 {
+        let events = counted(report.recording.unknown_events, "event");
+        blocks.push(Block::Note(format!(
+            "{events} of kinds that this version does not know are not in this report; a newer \
+             agentsight reads them."
+        )));
+    }
     if report.losses.is_empty() && report.gaps.is_empty() {
         blocks.push(Block::Note(
             "Nothing was lost: the recorder counted no loss, and no stream has a gap.".to_owned(),
@@ -114,9 +121,12 @@ fn hidden(report: &Report, rows: &Rows, noun: &str, query: &str) -> Vec<Block> {
 
 fn probes(report: &Report) -> Vec<Block> {
     if report.probes.is_empty() {
-        return vec![Block::Note(
-            "No binary was searched for TLS functions, so there is no plaintext.".to_owned(),
-        )];
+        let note = if report.has_plaintext() {
+            "It is not recorded which binaries the plaintext is from."
+        } else {
+            "No binary was searched for TLS functions, so there is no plaintext."
+        };
+        return vec![Block::Note(note.to_owned())];
     }
     let is_closed = |row: &Row<'_>| matches!(row.text("state"), Some("unresolved" | "failed"));
     let mut table =

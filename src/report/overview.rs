@@ -135,10 +135,9 @@ fn tokens(summary: Row<'_>) -> String {
     let Some(input) = summary.count("total_input_tokens") else {
         return "no provider reported any".to_owned();
     };
-    let cached = summary.count("cache_read_tokens").unwrap_or(0);
     let output = summary.count("output_tokens").map_or_else(|| UNKNOWN.to_owned(), count);
     let mut text = format!("{} in", count(input));
-    if input > 0 {
+    if let Some(cached) = summary.count("cache_read_tokens").filter(|_| input > 0) {
         let hit = percent(100.0 * cached as f64 / input as f64);
         text.push_str(&format!(" ({hit} read from cache)"));
     }

@@ -7,14 +7,16 @@ use super::activity::command;
 use super::document::{Align, Block, Section, Table};
 use super::human::{UNKNOWN, bytes, count, duration, percent};
 use super::rows::Row;
+use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "Processes";
 
-/// How many processes are chosen, by CPU time; their ancestors are shown too.
-const SHOWN: usize = 40;
+/// How many processes are chosen, by CPU time; their ancestors are shown too. One shell command of
+/// an agent easily runs dozens that live for milliseconds.
+const SHOWN: usize = 20;
 
 /// Start times are floored to a clock tick.
-const TICK_NS: i64 = crate::time::CLOCK_TICK_NS.cast_signed();
+const TICK_NS: i64 = CLOCK_TICK_NS.cast_signed();
 
 /// Deeper levels are not indented further.
 const DEEPEST_INDENT: usize = 8;

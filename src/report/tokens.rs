@@ -6,7 +6,7 @@ use super::human::{UNKNOWN, count, percent, printable};
 use super::rows::Row;
 
 /// Longest model name.
-const MODEL_CHARS: usize = 40;
+const MODEL_CHARS: usize = 28;
 
 pub(super) fn section(report: &Report) -> Section {
     if report.models.is_empty() {

@@ -265,3 +265,171 @@ fn cpu_at(points: &[(WallNanos, u64)], ts: WallNanos) -> f64 {
 fn sum(rss: &HashMap<usize, u64>) -> u64 {
     rss.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Exit, Fork, Sample};
+    use crate::reconstruct::finding::{Exchange, Usage, UsageState};
+
+    /// The made-up process `pid` that began at `start_s`.
+    fn id(pid: u32, start_s: i64) -> ProcessId {
+        ProcessId { pid, start_ts: at(start_s) }
+    }
+
+    fn at(s: i64) -> WallNanos {
+        WallNanos(s * 1_000_000_000)
+    }
+
+    fn event(s: i64, id: ProcessId, body: Body) -> Event {
+        Event { ts: at(s), process: Some(id), tid: None, comm: Some("worker".into()), body }
+    }
+
+    fn fork(id: ProcessId, ppid: u32) -> Event {
+        Event { ts: id.start_ts, ..event(0, id, Body::ProcessFork(Fork { ppid, uid: 0 })) }
+    }
+
+    fn sample(s: i64, id: ProcessId, cpu_s: u64, rss_bytes: u64) -> Event {
+        let cpu_user_ns = cpu_s * 1_000_000_000;
+        event(s, id, Body::Sample(Sample { cpu_user_ns, rss_bytes, ..Sample::default() }))
+    }
+
+    fn exit(s: i64, id: ProcessId, cpu_s: u64) -> Event {
+        let cpu_system_ns = cpu_s * 1_000_000_000;
+        event(s, id, Body::ProcessExit(Exit { cpu_system_ns, ..Exit::default() }))
+    }
+
+    fn call(call_id: u64, id: ProcessId, from_s: i64, until_s: Option<i64>) -> LlmCall {
+        let exchange = Exchange {
+            http_id: call_id,
+            conn_id: 1,
+            process: Some(id),
+            start_ts: at(from_s),
+            request_end_ts: None,
+            first_byte_ts: None,
+            end_ts: until_s.map(at),
+            method: None,
+            scheme: "https".into(),
+            host: None,
+            path: None,
+            http_version: "1.1".into(),
+            status: None,
+            request_headers: vec![],
+            response_headers: vec![],
+            request_body: None,
+            response_body: None,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            request_wire_bytes: 0,
+            response_wire_bytes: 0,
+            content_encoding: None,
+            completeness: Completeness::Partial(PartialReason::StillOpen),
+            lost_bytes: 0,
+            max_gap_ms: None,
+        };
+        LlmCall {
+            call_id,
+            exchange,
+            agent: None,
+            provider: "anthropic".into(),
+            api: "anthropic_messages".into(),
+            transport: "sse".into(),
+            error_type: None,
+            request_model: None,
+            model: None,
+            stop_reason: None,
+            first_token_ts: None,
+            usage: Usage::default(),
+            usage_state: UsageState::None,
+            request_id: None,
+            response_id: None,
+        }
+    }
+
+    fn activity(events: &[Event]) -> Activity {
+        let mut activity = Activity::default();
+        events.iter().for_each(|event| activity.push(event));
+        activity.finish();
+        activity
+    }
+
+    fn call_ids(mut activity: Activity, calls: &[LlmCall]) -> Vec<Option<u64>> {
+        activity.attribute(calls);
+        activity.samples.iter().map(|row| row.call_id).collect()
+    }
+
+    #[test]
+    fn a_sample_belongs_to_the_call_of_its_own_tree_that_started_first() {
+        let (agent, child, other) = (id(1, 0), id(2, 0), id(3, 0));
+        let mut events = vec![fork(agent, 99), fork(child, 1), fork(other, 99)];
+        for s in [2, 4, 6, 9] {
+            events.extend([agent, child, other].map(|id| sample(s, id, 0, 1)));
+        }
+        let calls = [call(7, agent, 1, Some(5)), call(8, agent, 3, Some(7))];
+        let ids = call_ids(activity(&events), &calls);
+        let (first, second, none) = ([Some(7), Some(7), None], [Some(8), Some(8), None], [None; 3]);
+        assert_eq!(ids, [first, first, second, none].concat());
+    }
+
+    #[test]
+    fn a_call_still_open_runs_to_the_end_and_one_cut_off_does_not() {
+        let agent = id(1, 0);
+        let events = [fork(agent, 99), sample(2, agent, 0, 1), sample(9, agent, 0, 1)];
+        let mut cut = call(5, agent, 1, None);
+        assert_eq!(call_ids(activity(&events), &[cut.clone()]), [Some(5), Some(5)]);
+        cut.exchange.completeness = Completeness::Partial(PartialReason::Closed);
+        cut.exchange.first_byte_ts = Some(at(3));
+        assert_eq!(call_ids(activity(&events), &[cut]), [Some(5), None]);
+    }
+
+    #[test]
+    fn cpu_of_a_call_counts_the_whole_tree_and_children_never_sampled() {
+        let (agent, child) = (id(1, 0), id(2, 11));
+        let events = [
+            fork(agent, 99),
+            sample(10, agent, 4, 100),
+            // 2 s of CPU in 10 s, half of them within the call.
+            sample(20, agent, 6, 300),
+            fork(child, 1),
+            exit(13, child, 2),
+        ];
+        let row = &activity(&events).call_rows(&[call(1, agent, 10, Some(15))])[0];
+        assert_eq!(row.avg_cpu_percent, Some((1.0 + 2.0) / 5.0 * 100.0));
+        assert_eq!(row.agent.as_deref(), Some("worker"));
+    }
+
+    #[test]
+    fn memory_of_a_call_is_the_highest_sum_of_who_lived() {
+        let (agent, child) = (id(1, 0), id(2, 0));
+        let events = [
+            fork(agent, 99),
+            fork(child, 1),
+            sample(9, agent, 0, 100),
+            sample(9, child, 0, 1000),
+            exit(10, child, 0),
+            sample(12, agent, 0, 200),
+            sample(30, agent, 0, 900),
+        ];
+        let rss = |call| activity(&events).call_rows(&[call])[0].peak_rss_bytes;
+        assert_eq!(rss(call(1, agent, 10, Some(20))), Some(1100));
+        assert_eq!(rss(call(1, agent, 11, Some(20))), Some(200));
+        assert_eq!(rss(call(1, agent, 1, Some(2))), None);
+        assert_eq!(rss(call(1, agent, 11, None)), Some(900));
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let (old, new, child) = (id(1, 0), id(1, 50), id(2, 60));
+        let events = [fork(old, 99), fork(new, 99), fork(child, 1), sample(61, child, 0, 1)];
+        let calls = [call(1, old, 60, Some(70)), call(2, new, 60, Some(70))];
+        assert_eq!(call_ids(activity(&events), &calls), [Some(2)]);
+    }
+
+    #[test]
+    fn processes_that_claim_to_be_each_others_parents_end_the_search() {
+        let (a, b) = (id(1, 0), id(2, 0));
+        let events = [fork(a, 2), fork(b, 1), sample(1, a, 0, 1)];
+        assert_eq!(call_ids(activity(&events), &[call(3, b, 0, Some(2))]), [Some(3)]);
+        assert_eq!(call_ids(activity(&events), &[call(3, id(9, 0), 0, Some(2))]), [None]);
+    }
+}

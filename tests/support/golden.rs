@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` stores what was made instead; the change is then reviewed as a diff.
 
+#![allow(unreachable_pub, reason = "shared by several test programs")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -258,8 +258,9 @@ impl Recording {
 
     /// The recorder looked for TLS functions in the binary that `process` runs or maps.
     pub fn probe(&mut self, ms: u64, process: Process, path: &str, state: ProbeState) {
+        let library = if path.contains("libssl") { "openssl" } else { "boringssl" };
         let (library, detail) = match state {
-            ProbeState::Attached => (Some("openssl"), "SSL_read@0x31c40, SSL_write@0x32010"),
+            ProbeState::Attached => (Some(library), "SSL_read@0x31c40, SSL_write@0x32010"),
             ProbeState::Absent => (None, "no TLS library recognised"),
             ProbeState::Unresolved => {
                 (Some("boringssl"), "expected one candidate for SSL_read, found 3")

@@ -2,7 +2,8 @@
 //!
 //! Each is written by this code alone; `UPDATE_GOLDEN=1 cargo test --test fixtures` writes them
 //! again. All text in them is invented.
-#![allow(dead_code)] // Each test program uses its own part.
+#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(unreachable_pub, reason = "shared by several test programs")]
 
 mod builder;
 mod demo;

@@ -22,6 +22,9 @@ pub(super) fn print(
     most_rows: usize,
     out: &mut dyn Write,
 ) -> Result<Printed, PrintError> {
+    if names(schema) == ["plan_type", "plan"] {
+        return print_plan(rows, out);
+    }
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     // Never by the terminal's width: the same rows must give the same bytes.
@@ -48,6 +51,25 @@ pub(super) fn print(
     Ok(printed)
 }
 
+/// The result of EXPLAIN: plans are trees over many lines, which a table cell would cut.
+fn print_plan(rows: Batches<'_>, out: &mut dyn Write) -> Result<Printed, PrintError> {
+    let mut printed = Printed::default();
+    for batch in rows {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            printed.rows += 1;
+            for column in batch.columns() {
+                let text = Value::of(column, row).map_err(Error::from)?.into_text();
+                // Literals of the query are in it, so the lines are as hostile as any value.
+                for line in text.lines() {
+                    writeln!(out, "{}", escape(line))?;
+                }
+            }
+        }
+    }
+    Ok(printed)
+}
+
 fn alignment(data_type: &DataType) -> CellAlignment {
     if data_type.is_numeric() { CellAlignment::Right } else { CellAlignment::Left }
 }
@@ -62,12 +84,16 @@ fn visible(value: Value) -> String {
         }
         value => value.into_text(),
     };
-    let mut line = String::new();
-    for (shown, c) in text.chars().enumerate() {
-        if shown == MOST_CHARS {
-            line.push('…');
-            break;
-        }
+    match text.char_indices().nth(MOST_CHARS) {
+        Some((end, _)) => escape(&text[..end]) + "…",
+        None => escape(&text),
+    }
+}
+
+/// The text on one line, control characters made visible.
+fn escape(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
