@@ -15,6 +15,8 @@ fn run_calls(run: &mut Run, capture: &mut Capture, calls: &str) {
     for (symbol, function) in [
         ("shim_write", TlsFunction::Write),
         ("shim_write_outer", TlsFunction::Write),
+        ("shim_write_through", TlsFunction::Write),
+        ("shim_read", TlsFunction::Read),
         ("shim_write_jumps", TlsFunction::Write),
         ("shim_write_hangs", TlsFunction::Write),
         ("shim_write_ex2", TlsFunction::WriteEx2),
@@ -38,7 +40,7 @@ fn run_calls(run: &mut Run, capture: &mut Capture, calls: &str) {
 
 fn build(run: &Run) -> PathBuf {
     let library = run.dir().join("libshim.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/live/shim.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/observed/shim.c");
     let status = Command::new("clang")
         .args(["-shared", "-fPIC", "-O0", "-fno-optimize-sibling-calls", "-o"])
         .arg(&library)
@@ -67,6 +69,22 @@ fn a_call_inside_a_call_is_counted_once() {
         "shim.shim_write_outer(one, data, 10); shim.shim_write(one, data, 5)",
     );
     assert_eq!(rows(&run), [(1, 0, 10, 0), (1, 10, 5, 0)]);
+}
+
+#[test]
+fn a_call_of_another_kind_or_connection_inside_a_call_is_counted_too() {
+    let Some(mut run) = Run::new("inside") else { return };
+    let mut capture = capture(&run);
+    run_calls(
+        &mut run,
+        &mut capture,
+        "shim.shim_read(one, data, 10); shim.shim_write_through(one, data, 20, two); \
+         shim.shim_write(one, data, 5)",
+    );
+    // In the order in which they return: the write in the read, the read; the write to the outer
+    // connection, the one through it.
+    let expected = [(1, 0, 9, 0), (1, 0, 10, 0), (2, 0, 25, 0), (1, 9, 20, 0), (1, 29, 5, 0)];
+    assert_eq!(rows(&run), expected);
 }
 
 #[test]

@@ -21,6 +21,19 @@ int shim_write_ex2(void *connection, const void *data, size_t size, unsigned lon
 	return connection && data;
 }
 
+/* As a handshake that ends in a read runs a callback that writes to the same connection. */
+int shim_read(void *connection, void *data, int size)
+{
+	return shim_write(connection, data, size - 1) > 0 ? size : -1;
+}
+
+/* As TLS inside TLS: what is written to one connection is written to the one around it, longer. */
+int shim_write_through(void *inner, const void *data, int size, void *outer)
+{
+	(void)inner;
+	return shim_write(outer, data, size + 5) > 0 ? size : -1;
+}
+
 static jmp_buf before;
 
 int shim_write_jumps(void *connection, const void *data, int size)
