@@ -135,7 +135,7 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	if (!process)
 		return 0;
 	/* Killed in the midst of a TLS call, such as a read that waited. */
-	bpf_map_delete_elem(&active_calls, &thread);
+	forget_calls(thread, 0);
 	if (BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);

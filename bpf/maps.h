@@ -61,7 +61,7 @@ struct active_call {
 	__u64 data;
 	/* Where the function stores the count; 0 if it returns it. */
 	__u64 stored_at;
-	/* Stack pointer at entry: tells this call's return from that of a call nested in it. */
+	/* Stack pointer at entry: tells this call's return from those of calls nested in it. */
 	__u64 stack;
 	__u32 result;
 	__u32 _pad;
@@ -70,16 +70,40 @@ struct active_call {
 };
 
 /*
- * By pid and tid: written at entry, removed at return or when the thread ends. A call that is left
- * by longjmp keeps its entry until the next call of the thread. Full: the call is lost, counted as
- * map_full.
+ * Calls nest: a read that completes the handshake runs a callback in which node writes the first
+ * request, and TLS inside TLS writes to the outer connection while it writes to the inner one.
+ */
+#define MAX_NESTED_CALLS 4
+
+struct call_key {
+	/* pid << 32 | tid */
+	__u64 thread;
+	/* 0 for the outermost call; a level is in use only if those below it are. */
+	__u32 level;
+	__u32 _pad;
+};
+
+/*
+ * Written at entry, removed at return or when the thread ends. A call that is left by longjmp keeps
+ * its entry until another call of the thread takes or passes its level. Full: the call is lost,
+ * counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
-	__type(key, __u64);
+	__type(key, struct call_key);
 	__type(value, struct active_call);
 } active_calls SEC(".maps") __weak;
+
+/* Forgets the call at `level` of a thread and what was nested in it. */
+static __always_inline void forget_calls(__u64 thread, __u32 level)
+{
+	struct call_key key = { .thread = thread, .level = level };
+
+	for (; key.level < MAX_NESTED_CALLS; key.level++)
+		if (bpf_map_delete_elem(&active_calls, &key))
+			return;
+}
 
 /* What is known of a connection object. */
 struct connection {

@@ -33,28 +33,36 @@ extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64
 
 static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u32 result)
 {
-	__u64 task = bpf_get_current_pid_tgid();
-	struct active_call call = {}, *outer;
+	struct call_key key = { .thread = bpf_get_current_pid_tgid() };
+	struct active_call call = {}, *outer = 0;
+	__u64 handle = PT_REGS_PARM1(ctx);
 
-	if (!scope_of(task >> 32))
+	if (!scope_of(key.thread >> 32))
 		return 0;
 	call.stack = PT_REGS_SP(ctx);
-	outer = bpf_map_lookup_elem(&active_calls, &task);
-	/*
-	 * Stacks grow down: an entry from further up is a call in progress, and this one is part of
-	 * it (a wrapper around another probed function) and would be counted twice. One from further
-	 * down or the same place never returned, and is replaced.
-	 */
-	if (outer && outer->stack > call.stack)
+	for (; key.level < MAX_NESTED_CALLS; key.level++) {
+		outer = bpf_map_lookup_elem(&active_calls, &key);
+		/* Stacks grow down: one from further down or the same place never returned. */
+		if (!outer || outer->stack <= call.stack)
+			break;
+		/* A wrapper around another probed function would be counted twice. */
+		if (outer->event.handle == handle && outer->event.direction == direction)
+			return 0;
+	}
+	if (key.level == MAX_NESTED_CALLS) {
+		count_map_full(CLASS_TLS_DATA, 0);
 		return 0;
+	}
+	if (outer)
+		forget_calls(key.thread, key.level);
 	call.data = PT_REGS_PARM2(ctx);
 	call.stored_at = stored_at;
 	call.result = result;
-	call.event.handle = PT_REGS_PARM1(ctx);
+	call.event.handle = handle;
 	call.event.direction = direction;
 	if (has_attach_cookie)
 		call.event.library = bpf_get_attach_cookie(ctx);
-	if (bpf_map_update_elem(&active_calls, &task, &call, BPF_ANY))
+	if (bpf_map_update_elem(&active_calls, &key, &call, BPF_ANY))
 		count_map_full(CLASS_TLS_DATA, 0);
 	return 0;
 }
@@ -182,16 +190,16 @@ static __always_inline void output_hole(struct tls_data_event *event, struct led
 }
 
 /*
- * Writes the next `bytes` of the call that this thread is returning from, and accounts for them.
+ * Writes the next `bytes` of the call at `level` that is returning, and accounts for them.
  * Global, so that the verifier checks it once and not for every round of the loop around it; the
  * record's fixed part is taken from the map, because a global function takes no pointers before
  * 5.12.
  */
-__noinline int output_part(__u64 data, __u32 bytes)
+__noinline int output_part(__u64 data, __u32 bytes, __u32 level)
 {
-	__u64 task = bpf_get_current_pid_tgid();
+	struct call_key key = { .thread = bpf_get_current_pid_tgid(), .level = level };
 	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, &task);
+	struct active_call *call = bpf_map_lookup_elem(&active_calls, &key);
 	int failed;
 
 	if (!call || !entry || bytes > PART_BYTES)
@@ -210,7 +218,7 @@ __noinline int output_part(__u64 data, __u32 bytes)
 	return 0;
 }
 
-static __always_inline void output_call(struct active_call *call, __u64 bytes)
+static __always_inline void output_call(struct active_call *call, __u64 bytes, __u32 level)
 {
 	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
 	__u64 data = call->data;
@@ -219,7 +227,7 @@ static __always_inline void output_call(struct active_call *call, __u64 bytes)
 	for (i = 0; i < CALL_PARTS && bytes; i++) {
 		__u32 part = bytes < PART_BYTES ? bytes : PART_BYTES;
 
-		output_part(data, part);
+		output_part(data, part, level);
 		data += part;
 		bytes -= part;
 	}
@@ -263,36 +271,54 @@ static __always_inline struct connection *connection_of(const struct connection_
 	return bpf_map_lookup_elem(&connections, key);
 }
 
+/*
+ * The level of this thread's call that was entered at `stack`; MAX_NESTED_CALLS if there is none.
+ * Global, so that the verifier goes on from it with one unknown level and not with each of them.
+ */
+__noinline int level_of(__u64 stack)
+{
+	struct call_key key = { .thread = bpf_get_current_pid_tgid() };
+	struct active_call *call;
+
+	for (; key.level < MAX_NESTED_CALLS; key.level++) {
+		call = bpf_map_lookup_elem(&active_calls, &key);
+		if (!call)
+			return MAX_NESTED_CALLS;
+		if (call->stack == stack)
+			break;
+	}
+	return key.level;
+}
+
 /* On return of every function that reads or writes. */
 SEC("uretprobe")
 int handle_tls_return(struct pt_regs *ctx)
 {
-	__u64 task = bpf_get_current_pid_tgid();
+	struct call_key place = { .thread = bpf_get_current_pid_tgid() };
 	struct connection_key key = {};
 	struct connection *connection;
 	struct tracked_process *process;
 	struct active_call *call;
 	__u64 bytes, stack;
 
-	process = scope_of(task >> 32);
+	process = scope_of(place.thread >> 32);
 	if (!process)
-		return 0;
-	call = bpf_map_lookup_elem(&active_calls, &task);
-	if (!call)
 		return 0;
 	stack = PT_REGS_SP(ctx);
 #if defined(__TARGET_ARCH_x86)
 	/* The return address has been popped. */
 	stack -= sizeof(__u64);
 #endif
-	if (call->stack != stack)
+	place.level = level_of(stack);
+	call = bpf_map_lookup_elem(&active_calls, &place);
+	if (!call)
 		return 0;
 	bytes = bytes_moved(call, PT_REGS_RC(ctx));
 	if (!bytes)
 		goto done;
 
 	key.handle = call->event.handle;
-	key.pid = task >> 32;
+	key.pid = place.thread >> 32;
 	connection = connection_of(&key, process);
 	if (!connection) {
 		count_map_full(CLASS_TLS_DATA, bytes);
@@ -309,9 +335,9 @@ int handle_tls_return(struct pt_regs *ctx)
 		call->event.stream_offset = connection->stream_offset[TLS_WRITE];
 		connection->stream_offset[TLS_WRITE] += bytes;
 	}
-	output_call(call, bytes);
+	output_call(call, bytes, place.level);
 done:
-	bpf_map_delete_elem(&active_calls, &task);
+	forget_calls(place.thread, place.level);
 	return 0;
 }
 
