@@ -87,7 +87,7 @@ impl Session {
         let context = context(&options)?;
         let events: Arc<dyn TableProvider> =
             Arc::new(runtime.block_on(events_table(&context, path))?);
-        let source = Arc::new(Source::new(reader)?);
+        let source = Arc::new(Source::new(reader));
         let derived = Derived::ALL.into_iter().map(|table| -> (&str, Arc<dyn TableProvider>) {
             (table.declaration().0, Arc::new(Provider::new(Arc::clone(&source), table)))
         });
