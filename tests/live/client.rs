@@ -1,7 +1,7 @@
 //! The clients that are recorded: what they ask, and the programs that ask it.
 //!
-//! Every client sends the same three requests over one kept connection, so that all of them are
-//! held to the same truth whatever TLS library they use.
+//! Every client sends the same three requests, over one kept connection where it can, so that all
+//! of them are held to the same truth whatever TLS library they use.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

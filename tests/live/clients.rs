@@ -20,8 +20,7 @@ fn records(host: &Host, client: impl FnOnce(&Task) -> Command) {
     let output = host.path("run.parquet");
     record(&output, &["--interval", "100ms"], &mut client(&task)).succeeded();
     let truth = server.stop();
-    let served = truth.connections.iter().filter(|c| !c.exchanges.is_empty()).count();
-    assert_eq!((served, truth.llm_calls().len()), (1, REQUESTS), "the client did its task");
+    assert_eq!(truth.llm_calls().len(), REQUESTS, "the client did its task");
     Expected::all(&truth).check(&Trace::open(&output));
 }
 
