@@ -266,7 +266,7 @@ impl Source {
 }
 
 fn options(keep_bodies: bool) -> Options {
-    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES, ..Options::default() }
+    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
 }
 
 /// Findings of the shared pass as they gather.
