@@ -8,7 +8,7 @@
 
 #include "maps.h"
 
-/* The lookup cannot fail for a class below CLASS_COUNT; the verifier wants the check all the same. */
+/* Cannot fail for a class below CLASS_COUNT; the verifier wants the check all the same. */
 static __always_inline struct ledger_entry *ledger_of(__u32 class)
 {
 	return bpf_map_lookup_elem(&ledger, &class);

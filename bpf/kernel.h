@@ -181,6 +181,20 @@ struct linux_binprm {
 	const char *filename;
 };
 
+struct bpf_map {
+	__u32 id;
+};
+
+/* kernel/bpf/arraymap.c: a per-CPU array ends in the per-CPU pointers of its elements. */
+struct bpf_array {
+	struct bpf_map map;
+};
+
+/* Context of iter/bpf_map programs; no map at the end. */
+struct bpf_iter__bpf_map {
+	struct bpf_map *map;
+};
+
 #pragma clang attribute pop
 
 #endif

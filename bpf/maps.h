@@ -54,6 +54,51 @@ struct {
 	__type(value, __u32);
 } wanted_names SEC(".maps") __weak;
 
+/* ---- TLS ---- */
+
+/* A call that has begun: what its return needs to know. */
+struct active_call {
+	__u64 data;
+	/* Where the function stores the count; 0 if it returns it. */
+	__u64 stored_at;
+	/* Stack pointer at entry: tells this call's return from that of a call nested in it. */
+	__u64 stack;
+	__u32 result;
+	__u32 _pad;
+	/* Handle, direction and library from the entry on; complete during the return. */
+	struct tls_data_event event;
+};
+
+/*
+ * By pid and tid: written at entry, removed at return or when the thread ends. A call that is left
+ * by longjmp keeps its entry until the next call of the thread. Full: the call is lost, counted as
+ * map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct active_call);
+} active_calls SEC(".maps") __weak;
+
+/* What is known of a connection object. */
+struct connection {
+	__u64 generation_boot_ns;
+	/* Bytes moved so far, by direction, captured or not. */
+	__u64 stream_offset[2];
+};
+
+/*
+ * Made at the first data of a connection object, removed when it is freed; user space removes what
+ * a process leaves behind at exit. Full: data is lost, counted as map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct connection_key);
+	__type(value, struct connection);
+} connections SEC(".maps") __weak;
+
 /* ---- Loss accounting ---- */
 
 /* One entry per event class. Programs only add, atomically: uprobes may be preempted. */

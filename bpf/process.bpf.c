@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The process tree: tp_btf/sched_process_{fork,exec,exit}. BTF tracepoints need neither tracefs nor
- * kprobes, and they run in the task they are about (fork: in the parent, before the child first
- * runs), so that no child, however short its life, is missed.
+ * How the process tree grows: tp_btf/sched_process_fork and sched_process_exec; exit.bpf.c is its
+ * other end. BTF tracepoints need neither tracefs nor kprobes, and they run in the task they are
+ * about (fork: in the parent, before the child first runs), so that no child, however short its
+ * life, is missed.
  *
  * Not seen: changes of name, credentials or directory after exec; threads.
  *
@@ -63,14 +64,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct process_scratch);
 } process_scratch SEC(".maps");
-
-/* Possible CPUs, filled by user space before load. */
-const volatile __u32 possible_cpus = 1;
-/* More are not summed; the figure is then as exact as the kernel's own getrusage(2). */
-#define SUMMED_CPUS 1024
-
-/* Offsets of the per-CPU areas, by CPU number; unresolved where kallsyms hides addresses. */
-extern const void __per_cpu_offset __ksym __weak;
 
 /* ---- Matching ---- */
 
@@ -369,114 +362,6 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 		return 0;
 	}
 	emit_exec(scratch, entry, task, flags, argv, argv_end > argv ? argv_end - argv : 0);
-	return 0;
-}
-
-/* ---- Exit ---- */
-
-/* One counter of mm_struct.rss_stat, exact where the per-CPU parts can be reached. */
-static __always_inline __s64 resident_pages(struct mm_struct *mm, __u32 counter)
-{
-	__s64 pages;
-	__s32 *parts;
-	__u32 cpu;
-
-	if (!bpf_core_field_exists(mm->rss_stat[0].count)) {
-		struct mm_struct___pre62 *old = (void *)mm;
-
-		return BPF_CORE_READ(old, rss_stat.count[counter].counter);
-	}
-	pages = BPF_CORE_READ(mm, rss_stat[counter].count);
-	parts = BPF_CORE_READ(mm, rss_stat[counter].counters);
-	if (!&__per_cpu_offset || !parts)
-		return pages;
-	for (cpu = 0; cpu < SUMMED_CPUS; cpu++) {
-		unsigned long offset = 0;
-		__s32 part = 0;
-
-		if (cpu >= possible_cpus)
-			break;
-		bpf_probe_read_kernel(&offset, sizeof(offset),
-				      (const void *)&__per_cpu_offset + cpu * sizeof(offset));
-		bpf_probe_read_kernel(&part, sizeof(part), (const void *)parts + offset);
-		pages += part;
-	}
-	return pages;
-}
-
-/*
- * Peak resident set of the last program. signal->maxrss alone will not do: it keeps what the images
- * before exec had reached, such as a large parent's after vfork.
- */
-static __always_inline __u64 peak_rss_pages(struct task_struct *task,
-					    const struct tracked_process *process)
-{
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	__u64 hiwater;
-	__s64 resident;
-
-	/* Before 6.16 the tracepoint comes after the memory has gone, but maxrss is then final. */
-	if (!mm) {
-		__u64 maxrss = BPF_CORE_READ(task, signal, maxrss);
-
-		if (maxrss > process->maxrss_at_exec_pages)
-			return maxrss;
-		/* What is left to know: the high-water mark up to the last unmapping. */
-		mm = BPF_CORE_READ(task, active_mm);
-		return BPF_CORE_READ(mm, hiwater_rss);
-	}
-	hiwater = BPF_CORE_READ(mm, hiwater_rss);
-	resident = resident_pages(mm, MM_FILEPAGES) + resident_pages(mm, MM_ANONPAGES) +
-		   resident_pages(mm, MM_SHMEMPAGES);
-	return resident > 0 && (__u64)resident > hiwater ? (__u64)resident : hiwater;
-}
-
-/*
- * In each thread that ends. Only the last one of a process reports; where several see none left,
- * the one that removes the process from the map. Threads reaped before are summed in signal; the
- * leader stays as a zombie until then and has its own counters.
- */
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(handle_process_exit, struct task_struct *task)
-{
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
-	__u32 pid = BPF_CORE_READ(task, tgid);
-	struct process_exit_event event = {};
-	struct tracked_process *process;
-
-	process = scope_of(pid);
-	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
-		return 0;
-	event.peak_rss_pages = peak_rss_pages(task, process);
-	if (bpf_map_delete_elem(&tracked, &pid))
-		return 0;
-
-	fill_header(&event.header, EVENT_PROCESS_EXIT, task);
-	event.ppid = BPF_CORE_READ(task, real_parent, tgid);
-	event.wait_status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ?
-				    BPF_CORE_READ(signal, group_exit_code) :
-				    BPF_CORE_READ(leader, exit_code);
-	event.cpu_user_sampled_ns = BPF_CORE_READ(signal, utime) + BPF_CORE_READ(task, utime);
-	event.cpu_system_sampled_ns = BPF_CORE_READ(signal, stime) + BPF_CORE_READ(task, stime);
-	event.cpu_runtime_ns = BPF_CORE_READ(signal, sum_sched_runtime) +
-			       BPF_CORE_READ(task, se.sum_exec_runtime);
-	if (bpf_core_field_exists(task->ioac)) {
-		event.read_bytes = BPF_CORE_READ(signal, ioac.read_bytes) +
-				   BPF_CORE_READ(task, ioac.read_bytes);
-		event.written_bytes = BPF_CORE_READ(signal, ioac.write_bytes) +
-				      BPF_CORE_READ(task, ioac.write_bytes);
-	}
-	if (leader != task) {
-		event.cpu_user_sampled_ns += BPF_CORE_READ(leader, utime);
-		event.cpu_system_sampled_ns += BPF_CORE_READ(leader, stime);
-		event.cpu_runtime_ns += BPF_CORE_READ(leader, se.sum_exec_runtime);
-		if (bpf_core_field_exists(task->ioac)) {
-			event.read_bytes += BPF_CORE_READ(leader, ioac.read_bytes);
-			event.written_bytes += BPF_CORE_READ(leader, ioac.write_bytes);
-		}
-	}
-	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), 0);
 	return 0;
 }
 

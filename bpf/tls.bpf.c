@@ -26,54 +26,12 @@
 #define RESULT_IS_RETURN 0
 #define RESULT_IS_STORED 1
 
-/* A call that has begun: its arguments, for its return. */
-struct active_call {
-	__u64 handle;
-	__u64 data;
-	/* Where the function stores the count; 0 if it returns it. */
-	__u64 stored_at;
-	/* Stack pointer at entry: tells this call's return from that of a call nested in it. */
-	__u64 stack;
-	__u8 direction;
-	__u8 library;
-	__u8 result;
-	__u8 _pad[5];
-};
-
-/*
- * By pid and tid: written at entry, removed at return or when the thread's process is found to
- * have skipped the return (longjmp). Full: the call is lost, counted as map_full.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct active_call);
-} active_calls SEC(".maps");
-
-struct connection {
-	__u64 generation_boot_ns;
-	/* Bytes moved so far, by direction, captured or not. */
-	__u64 stream_offset[2];
-};
-
-/*
- * Made at the first data of a connection object, removed when it is freed; user space removes what
- * a process leaves behind at exit. Full: data is lost, counted as map_full.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct connection_key);
-	__type(value, struct connection);
-} connections SEC(".maps");
-
 extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 bytes,
 				      const void *from) __ksym __weak;
 
 /* ---- Entry ---- */
 
-static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u8 result)
+static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u32 result)
 {
 	__u64 task = bpf_get_current_pid_tgid();
 	struct active_call call = {}, *outer;
@@ -89,13 +47,13 @@ static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stor
 	 */
 	if (outer && outer->stack > call.stack)
 		return 0;
-	call.handle = PT_REGS_PARM1(ctx);
 	call.data = PT_REGS_PARM2(ctx);
 	call.stored_at = stored_at;
-	call.direction = direction;
 	call.result = result;
+	call.event.handle = PT_REGS_PARM1(ctx);
+	call.event.direction = direction;
 	if (has_attach_cookie)
-		call.library = bpf_get_attach_cookie(ctx);
+		call.event.library = bpf_get_attach_cookie(ctx);
 	if (bpf_map_update_elem(&active_calls, &task, &call, BPF_ANY))
 		count_map_full(CLASS_TLS_DATA, 0);
 	return 0;
@@ -223,35 +181,51 @@ static __always_inline void output_hole(struct tls_data_event *event, struct led
 		count_lost(entry, LOSS_TRUNCATED, 0, bytes);
 }
 
-static __always_inline void output_call(struct tls_data_event *event, const void *data,
-					__u64 bytes)
+/*
+ * Writes the next `bytes` of the call that this thread is returning from, and accounts for them.
+ * Global, so that the verifier checks it once and not for every round of the loop around it; the
+ * record's fixed part is taken from the map, because a global function takes no pointers before
+ * 5.12.
+ */
+__noinline int output_part(__u64 data, __u32 bytes)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
+	struct active_call *call = bpf_map_lookup_elem(&active_calls, &task);
+	int failed;
+
+	if (!call || !entry || bytes > PART_BYTES)
+		return 0;
+	count_attempt(entry, bytes);
+	call->event.data_bytes = bytes;
+	call->event.captured_bytes = bytes;
+	failed = output(&call->event, (const void *)data, bytes);
+	if (!failed)
+		count_submitted(entry, bytes);
+	else if (failed == LOSS_RING_FULL + 1)
+		count_lost(entry, LOSS_RING_FULL, 1, bytes);
+	else
+		output_hole(&call->event, entry, LOSS_COPY_FAULT, bytes);
+	call->event.stream_offset += bytes;
+	return 0;
+}
+
+static __always_inline void output_call(struct active_call *call, __u64 bytes)
 {
 	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
+	__u64 data = call->data;
 	__u32 i;
 
-	if (!entry)
-		return;
 	for (i = 0; i < CALL_PARTS && bytes; i++) {
 		__u32 part = bytes < PART_BYTES ? bytes : PART_BYTES;
-		int failed;
 
-		count_attempt(entry, part);
-		event->data_bytes = part;
-		event->captured_bytes = part;
-		failed = output(event, data, part);
-		if (!failed)
-			count_submitted(entry, part);
-		else if (failed == LOSS_RING_FULL + 1)
-			count_lost(entry, LOSS_RING_FULL, 1, part);
-		else
-			output_hole(event, entry, LOSS_COPY_FAULT, part);
-		event->stream_offset += part;
+		output_part(data, part);
 		data += part;
 		bytes -= part;
 	}
-	if (bytes) {
+	if (bytes && entry) {
 		count_attempt(entry, bytes);
-		output_hole(event, entry, LOSS_TRUNCATED, bytes);
+		output_hole(&call->event, entry, LOSS_TRUNCATED, bytes);
 	}
 }
 
@@ -294,57 +268,57 @@ SEC("uretprobe")
 int handle_tls_return(struct pt_regs *ctx)
 {
 	__u64 task = bpf_get_current_pid_tgid();
-	struct tls_data_event event = {};
 	struct connection_key key = {};
 	struct connection *connection;
 	struct tracked_process *process;
-	struct active_call *found, call;
+	struct active_call *call;
 	__u64 bytes, stack;
 
 	process = scope_of(task >> 32);
 	if (!process)
 		return 0;
-	found = bpf_map_lookup_elem(&active_calls, &task);
-	if (!found)
+	call = bpf_map_lookup_elem(&active_calls, &task);
+	if (!call)
 		return 0;
 	stack = PT_REGS_SP(ctx);
 #if defined(__TARGET_ARCH_x86)
 	/* The return address has been popped. */
 	stack -= sizeof(__u64);
 #endif
-	if (found->stack != stack)
+	if (call->stack != stack)
 		return 0;
-	call = *found;
-	bpf_map_delete_elem(&active_calls, &task);
-	bytes = bytes_moved(&call, PT_REGS_RC(ctx));
+	bytes = bytes_moved(call, PT_REGS_RC(ctx));
 	if (!bytes)
-		return 0;
+		goto done;
 
-	key.handle = call.handle;
+	key.handle = call->event.handle;
 	key.pid = task >> 32;
 	connection = connection_of(&key, process);
 	if (!connection) {
 		count_map_full(CLASS_TLS_DATA, bytes);
-		return 0;
+		goto done;
 	}
-	fill_header(&event.header, EVENT_TLS_DATA, (struct task_struct *)bpf_get_current_task());
-	event.handle = call.handle;
-	event.generation_boot_ns = connection->generation_boot_ns;
-	event.direction = call.direction;
-	event.library = call.library;
+	fill_header(&call->event.header, EVENT_TLS_DATA,
+		    (struct task_struct *)bpf_get_current_task());
+	call->event.generation_boot_ns = connection->generation_boot_ns;
 	/* One thread at a time reads, and one writes: the library demands it of its users. */
-	if (call.direction == TLS_READ) {
-		event.stream_offset = connection->stream_offset[TLS_READ];
+	if (call->event.direction == TLS_READ) {
+		call->event.stream_offset = connection->stream_offset[TLS_READ];
 		connection->stream_offset[TLS_READ] += bytes;
 	} else {
-		event.stream_offset = connection->stream_offset[TLS_WRITE];
+		call->event.stream_offset = connection->stream_offset[TLS_WRITE];
 		connection->stream_offset[TLS_WRITE] += bytes;
 	}
-	output_call(&event, (const void *)call.data, bytes);
+	output_call(call, bytes);
+done:
+	bpf_map_delete_elem(&active_calls, &task);
 	return 0;
 }
 
-/* void SSL_free(SSL *). Objects that never carried data, or are still shared, are not reported. */
+/*
+ * void SSL_free(SSL *). Objects that never carried data are not reported. One that lives on because
+ * something else holds a reference begins a new generation with its next data.
+ */
 SEC("uprobe")
 int handle_tls_free(struct pt_regs *ctx)
 {

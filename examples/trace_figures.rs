@@ -29,6 +29,8 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("expected: resent|unique|noise|events AMOUNT FILE");
     };
     let (amount, path) = (amount.parse()?, Path::new(path));
+    // What making the traffic takes is not the writer's.
+    traffic(case, amount, &mut |event| drop(event));
     let before = resident_kib("VmHWM");
     let started = Instant::now();
     let mut writer =

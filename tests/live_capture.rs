@@ -4,14 +4,14 @@
 
 #![cfg(target_os = "linux")]
 
-mod live;
+mod observed;
 
 use std::time::Duration;
 
-use agentsight::capture::bpf::{Error, Options};
+use agentsight::capture::bpf::{Error, MapEntries, Options};
 use agentsight::event::{Body, Direction};
 
-use live::{Run, Tls, capture, capture_with};
+use observed::{Run, Tls, capture, capture_with};
 
 #[test]
 fn a_shell_tree_is_followed_with_arguments_exit_codes_and_signals() {
@@ -83,6 +83,24 @@ fn peak_memory_is_that_of_the_program_and_not_of_the_parent_that_forked_it() {
 }
 
 #[test]
+fn peak_memory_of_a_small_program_is_exact_too() {
+    let Some(mut run) = Run::new("small") else { return };
+    let mut capture = capture(&run);
+    // What the kernel keeps uncounted per CPU is a good part of what a shell needs. The shell reads
+    // the file itself and frees nothing before it ends.
+    run.shell(
+        "while read key kib unit; do [ $key = VmHWM: ] && echo $kib; done < /proc/self/status",
+    );
+    run.collect(&mut capture);
+    let reported_bytes = run.stdout.trim().parse::<u64>().expect("a number of KiB") * 1024;
+    let peak_bytes = run.exit_of(run.pid()).peak_rss_bytes;
+    assert!(
+        peak_bytes.abs_diff(reported_bytes) * 20 <= reported_bytes,
+        "peak {peak_bytes}, VmHWM {reported_bytes}"
+    );
+}
+
+#[test]
 fn processor_time_of_all_threads_is_counted() {
     let Some(mut run) = Run::new("cpu") else { return };
     let mut capture = capture(&run);
@@ -102,6 +120,36 @@ fn processor_time_of_all_threads_is_counted() {
     // What the interpreter needs to end comes on top; a tick may be missing.
     assert!(counted_ns + 10_000_000 >= reported_ns, "counted {counted_ns}, used {reported_ns}");
     assert!(counted_ns <= reported_ns + 100_000_000, "counted {counted_ns}, used {reported_ns}");
+}
+
+#[test]
+fn no_process_of_a_fork_storm_is_missed() {
+    const PROCESSES: usize = 2000;
+    let Some(mut run) = Run::new("storm") else { return };
+    let mut capture = capture(&run);
+    // Two at a time; each ends with a code of its own, after having been two programs.
+    run.shell_while_draining(
+        "for i in $(seq 1 1000); do sh -c \"exec sh -c 'exit $((i % 200))'\" & /bin/true; done; wait",
+        &mut capture,
+    );
+    run.collect(&mut capture);
+    let count = |kind| run.events.iter().filter(|event| event.body.kind() == kind).count();
+    // One more is the seq in the command substitution, and the shell itself was not forked.
+    assert_eq!(count("process_fork"), PROCESSES + 1);
+    assert_eq!(count("process_exec"), 3 * 1000 + 2);
+    assert_eq!(count("process_exit"), PROCESSES + 2);
+    let codes: u64 = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::ProcessExit(exit) => Some(exit.exit_code.expect("nobody was killed") as u64),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(codes, 5 * (0..200).sum::<u64>());
+    run.assert_ledger_balances(&capture);
+    run.assert_rows_equal_ledger(&capture);
+    assert_eq!(capture.map_entries(), MapEntries::default());
 }
 
 #[test]
@@ -131,6 +179,16 @@ fn a_process_that_runs_already_is_observed_from_then_on() {
     ));
 }
 
+#[test]
+fn a_process_that_has_ended_but_was_not_waited_for_cannot_be_tracked() {
+    let Some(run) = Run::new("zombie") else { return };
+    let mut capture = capture(&run);
+    let zombie = observed::Zombie::new();
+    let refused = capture.track(zombie.pid(), true);
+    assert!(matches!(refused, Err(Error::NoProcess { pid }) if pid == zombie.pid()));
+    assert_eq!(capture.map_entries(), MapEntries::default());
+}
+
 /// Both directions of a TLS client, byte for byte, by both output paths.
 fn tls_round_trip(name: &str, force_compat: bool) {
     let Some(mut run) = Run::new(name) else { return };
@@ -147,7 +205,7 @@ fn tls_round_trip(name: &str, force_compat: bool) {
     assert_eq!(run.stream_hash(Direction::Read), received);
     let total: usize = sizes.iter().sum();
     assert_eq!(run.stream(Direction::Write).len(), total);
-    assert_eq!(capture.stats().exact_size, !force_compat && live::kernel_has_exact_size());
+    assert_eq!(capture.stats().exact_size, !force_compat && observed::kernel_has_exact_size());
     assert!(run.tls_data().iter().all(|data| data.lost_bytes == 0));
     if !force_compat {
         assert!(run.tls_data().iter().all(|data| data.library == "openssl"));
@@ -210,7 +268,7 @@ fn a_ring_that_overflows_leaves_gaps_of_the_right_length_and_an_exact_ledger() {
     for row in rows {
         for (index, byte) in row.data.iter().enumerate() {
             let at = row.stream_offset as usize + index;
-            assert_eq!(*byte, live::pattern(at), "at stream offset {at}");
+            assert_eq!(*byte, observed::pattern(at), "at stream offset {at}");
         }
     }
     let losses = capture.take_losses().expect("the ledger is readable");

@@ -278,7 +278,8 @@ fn an_error_in_the_midst_of_a_stream_leaves_the_counts_told_so_far() {
     let exchange = &only_connection(server, client).exchanges[0];
     assert_eq!(exchange.error_type.as_deref(), Some("overloaded_error"));
     assert!(exchange.complete && !exchange.usage_final && exchange.stop_reason.is_none());
-    assert_eq!(exchange.usage.as_ref().unwrap().output_tokens, 1);
+    let told = Usage { output_tokens: 1, reasoning_tokens: None, ..Usage::distinct(1) };
+    assert_eq!(exchange.usage, Some(told));
 }
 
 #[test]
@@ -291,6 +292,7 @@ fn a_cut_stream_ends_inside_an_event_without_an_end() {
     let exchange = &only_connection(server, client).exchanges[0];
     assert!(!exchange.complete && exchange.end_ts.is_none());
     assert_eq!(exchange.event_ts.len(), 4);
+    assert_eq!(exchange.response_wire_bytes, response.body.len() as u64);
 }
 
 #[test]

@@ -49,11 +49,13 @@ fn reconstruct(events: &[Event], options: Options) -> Vec<Finding> {
 }
 
 fn exchanges(findings: &[Finding]) -> Vec<&Exchange> {
-    let exchange = |finding| match finding {
-        &Finding::Exchange(ref exchange) => Some(&**exchange),
-        _ => None,
-    };
-    findings.iter().filter_map(exchange).collect()
+    let mut exchanges = Vec::new();
+    for finding in findings {
+        if let Finding::Exchange(exchange) = finding {
+            exchanges.push(&**exchange);
+        }
+    }
+    exchanges
 }
 
 #[test]
@@ -95,26 +97,50 @@ fn findings_without_bodies_differ_only_in_bodies() {
 #[test]
 fn an_end_at_any_byte_changes_nothing_that_ended_before() {
     for (path, steps) in transcripts() {
-        let bytes = events(&steps, Cut::Bytes);
-        let mut reconstructor = Reconstructor::new(keeping_bodies());
-        let mut so_far = Vec::new();
-        for end in 0..=bytes.len() {
-            // What was found up to here stays as it is, and the rest is partial.
-            let cut = reconstruct(&bytes[..end], keeping_bodies());
-            let name = format!("{} cut at {end}", path.display());
-            assert_eq!(cut[..so_far.len()], so_far[..], "{name}");
-            for exchange in exchanges(&cut[so_far.len()..]) {
-                assert_ne!(exchange.completeness, Completeness::Complete, "{name}");
+        let whole = reconstruct(&events(&steps, Cut::Calls), keeping_bodies());
+        for cut in ended_early(&events(&steps, Cut::Calls)) {
+            let mut found = Vec::new();
+            let mut reconstructor = Reconstructor::new(keeping_bodies());
+            for event in &cut {
+                reconstructor.push(event, &mut |finding| found.push(finding));
             }
-            if let Some(event) = bytes.get(end) {
-                reconstructor.push(event, &mut |finding| so_far.push(finding));
+            // What was found up to here is what is found in the whole, and the rest is partial.
+            assert_eq!(found, whole[..found.len()], "{} {cut:?}", path.display());
+            let mut left = Vec::new();
+            reconstructor.finish(&mut |finding| left.push(finding));
+            // What waited behind a gap may still be whole, as it is in the end; no more is.
+            for exchange in exchanges(&left) {
+                let is_partial = exchange.completeness != Completeness::Complete;
+                let is_final = || exchanges(&whole).contains(&exchange);
+                assert!(is_partial || is_final(), "{} {exchange:?}", path.display());
             }
         }
     }
 }
 
-/// A whole transcript of one connection and its findings that had ended before byte `at` of the
-/// event sequence was pushed.
+/// The events as they would be had the recording ended after each of their bytes.
+fn ended_early(events: &[Event]) -> Vec<Vec<Event>> {
+    let mut cuts = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        let length = match &event.body {
+            Body::TlsData(data) => data.data.len(),
+            _ => 0,
+        };
+        for end in 0..=length {
+            let mut cut = events[..=at].to_vec();
+            if let Body::TlsData(last) = &mut cut[at].body
+                && end < length
+            {
+                last.data.truncate(end);
+                (last.data_bytes, last.lost_bytes) = (end as u64, 0);
+            }
+            cuts.push(cut);
+        }
+    }
+    cuts
+}
+
+/// The findings that had ended before event `at`.
 fn ended_before(bytes: &[Event], at: usize) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut reconstructor = Reconstructor::new(keeping_bodies());
@@ -155,7 +181,7 @@ proptest! {
             let found = reconstruct(&events(&steps, Cut::Calls), keeping_bodies());
             let decide = |number: usize| {
                 let mixed = (number as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                (mixed >> 32) % one_in == 0
+                (mixed >> 32).is_multiple_of(one_in)
             };
             let cut = reconstruct(&events(&steps, Cut::Where(&decide)), keeping_bodies());
             prop_assert_eq!(cut, found, "{}", path.display());

@@ -1,61 +1,22 @@
-//! The trace format as its users see it: what goes in comes out, in order, small, and nothing a
-//! file may hold makes the reader panic.
+//! The trace format as its users see it: what goes in comes out, in order, for every reader.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use agentsight::event::{
     Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
 };
-use agentsight::time::{BootNanos, ClockAnchor, WallNanos};
-use agentsight::trace::{self, ClosingMetadata, Host, Limits, Metadata, Reader, Writer};
+use agentsight::time::WallNanos;
+use agentsight::trace::{Limits, Reader};
+use arrow::array::StringArray;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
+use session::START;
+use trace_file::{one_of_each, read, scratch, tls, write};
 
-const START: i64 = 1_800_000_000_000_000_000;
-
-fn metadata() -> Metadata {
-    Metadata {
-        recorder_version: "0.0.0-test".to_owned(),
-        recording_id: "00000000-0000-0000-0000-000000000000".to_owned(),
-        command_line: vec!["agentsight-rec".to_owned(), "-c".to_owned(), "claude".to_owned()],
-        start_ts: WallNanos(START),
-        host: Host {
-            kernel: "6.1.0".to_owned(),
-            arch: "x86_64".to_owned(),
-            cpus: 2,
-            hostname: "host-1".to_owned(),
-        },
-        clock_anchors: vec![ClockAnchor { boot: BootNanos(5), wall: WallNanos(START) }],
-        filters: vec!["-c claude".to_owned()],
-    }
-}
-
-fn closing() -> ClosingMetadata {
-    ClosingMetadata {
-        stop_ts: WallNanos(START + 1),
-        stop_reason: "signal".to_owned(),
-        clock_anchors: Vec::new(),
-    }
-}
-
-fn write(path: &Path, events: &[Event], limits: Limits) -> trace::Summary {
-    let file = std::fs::File::create(path).unwrap();
-    let mut writer = Writer::with_limits(file, metadata(), limits).unwrap();
-    events.iter().for_each(|event| writer.push(event.clone()).unwrap());
-    writer.finish(closing()).unwrap()
-}
-
-fn read(path: &Path) -> Vec<Event> {
-    let reader = Reader::open(path).unwrap();
-    let events = reader.events(None).collect::<Result<_, _>>().unwrap();
-    assert_eq!(reader.skipped(), trace::Skipped::default());
-    events
-}
-
-fn scratch() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("run.parquet");
-    (directory, path)
-}
+#[path = "support/session.rs"]
+mod session;
+#[path = "support/trace_file.rs"]
+mod trace_file;
 
 /// A size or counter as the format can hold it.
 fn quantity() -> impl Strategy<Value = u64> {
@@ -204,4 +165,188 @@ proptest! {
         events.sort_by_key(|event| (event.ts, format!("{event:?}")));
         prop_assert_eq!(back, events);
     }
+}
+
+#[test]
+fn metadata_says_what_was_recorded_and_what_was_lost() {
+    let (_directory, path) = scratch();
+    write(&path, &one_of_each(), Limits::default());
+    let reader = Reader::open(&path).unwrap();
+    let value = |key: &str| reader.metadata()[&format!("agentsight.{key}")].clone();
+    assert_eq!(value("format_version"), "1");
+    assert_eq!(value("min_reader_version"), "1");
+    assert_eq!(value("start_ts"), START.to_string());
+    assert_eq!(value("stop_reason"), "signal");
+    assert_eq!(value("command_line"), r#"["agentsight-rec","-c","claude"]"#);
+    assert_eq!(
+        value("losses"),
+        r#"[{"event_class":"tls_data","cause":"ring_full","lost_events":2,"lost_bytes":99}]"#
+    );
+    assert!(value("kinds").contains(r#""tls_close":{"events":1,"bytes":0}"#), "{}", value("kinds"));
+    assert_eq!(value("clock_anchors"), format!(r#"[{{"boot_ns":5,"wall_ns":{START}}}]"#));
+    assert!(value("columns").contains(r#""name":"stream_offset""#));
+    assert_eq!(reader.row_count(), 11);
+}
+
+#[test]
+fn only_the_kinds_asked_for_are_read() {
+    let (_directory, path) = scratch();
+    write(&path, &one_of_each(), Limits::default());
+    let reader = Reader::open(&path).unwrap();
+    let kinds = |kinds: Option<&[&str]>| -> Vec<&'static str> {
+        reader.events(kinds).map(|event| event.unwrap().body.kind()).collect()
+    };
+    assert_eq!(kinds(Some(&["sample", "process_exit"])), ["sample", "process_exit"]);
+    assert_eq!(kinds(Some(&["never_heard_of"])), Vec::<&str>::new());
+    assert_eq!(kinds(None).len(), 11);
+}
+
+#[test]
+fn rows_are_sorted_by_kind_then_time_and_the_footer_says_so() {
+    let (_directory, path) = scratch();
+    let mut events = one_of_each();
+    events.reverse();
+    write(&path, &events, Limits::default());
+    let file = std::fs::File::open(&path).unwrap();
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let sorting = builder.metadata().row_group(0).sorting_columns().unwrap().clone();
+    let name = |index: i32| builder.schema().field(index as usize).name().clone();
+    let names: Vec<_> = sorting.iter().map(|column| name(column.column_idx)).collect();
+    assert_eq!(names, ["kind", "ts", "seq"]);
+    let batches = Reader::open(&path).unwrap().batches(&["kind"]).unwrap();
+    let mut kinds = Vec::new();
+    for batch in batches {
+        let batch = batch.unwrap();
+        assert_eq!(batch.num_columns(), 1);
+        let column = batch.column(0).as_any().downcast_ref::<StringArray>().unwrap().clone();
+        kinds.extend(column.iter().flatten().map(str::to_owned));
+    }
+    assert!(kinds.is_sorted() && kinds.len() == 11, "{kinds:?}");
+}
+
+#[test]
+fn a_stream_is_read_in_offset_order_even_where_times_disagree() {
+    let (_directory, path) = scratch();
+    let events = [
+        tls(10, 1, Direction::Write, 4, b"two "),
+        tls(11, 1, Direction::Write, 0, b"one "),
+        tls(12, 2, Direction::Write, 0, b"elsewhere"),
+        tls(13, 1, Direction::Write, 12, b"four"),
+        tls(14, 1, Direction::Write, 8, b"tri "),
+    ];
+    write(&path, &events, Limits::default());
+    let mut streams: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for event in read(&path) {
+        let Body::TlsData(tls) = event.body else { panic!("expected tls_data") };
+        let stream = streams.entry(tls.conn_id).or_default();
+        assert_eq!(stream.len() as u64, tls.stream_offset);
+        stream.extend(tls.data);
+    }
+    assert_eq!(streams[&1], b"one two tri four");
+    assert_eq!(streams[&2], b"elsewhere");
+}
+
+#[test]
+fn a_group_closes_by_age() {
+    let (_directory, path) = scratch();
+    let limits = Limits { group_age_ns: 100, ..Limits::default() };
+    let events: Vec<_> = (0..10).map(|n| tls(n * 40, 1, Direction::Read, n as u64, b"x")).collect();
+    assert_eq!(write(&path, &events, limits).row_groups, 3);
+    assert_eq!(read(&path), events);
+}
+
+/// Compares with a file of the repository, or rewrites it where `UPDATE_GOLDEN` is set.
+fn assert_golden(path: &str, actual: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        expected == actual,
+        "{} differs from this, UPDATE_GOLDEN=1 rewrites it:\n{actual}",
+        path.display()
+    );
+}
+
+#[test]
+fn the_schema_in_the_file_is_the_one_of_format_1() {
+    let (_directory, path) = scratch();
+    write(&path, &one_of_each(), Limits::default());
+    let file = std::fs::File::open(&path).unwrap();
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let mut schema = Vec::new();
+    parquet::schema::printer::print_schema(&mut schema, builder.parquet_schema().root_schema());
+    assert_golden("fixtures/schema_v1.txt", &String::from_utf8(schema).unwrap());
+}
+
+#[test]
+fn the_specification_lists_every_kind_and_column() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md");
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (name, table) in [
+        ("kinds", agentsight::trace::schema::kinds_markdown()),
+        ("columns", agentsight::trace::schema::columns_markdown()),
+    ] {
+        let (begin, end) = (format!("<!-- {name}: generated -->\n"), format!("<!-- /{name} -->"));
+        let from =
+            text.find(&begin).expect("expected the marker of a generated table") + begin.len();
+        let to = from + text[from..].find(&end).expect("expected the end of a generated table");
+        text.replace_range(from..to, &table);
+    }
+    assert_golden("docs/FORMAT.md", &text);
+}
+
+/// DuckDB, pyarrow, polars and fastparquet read the same rows and bytes. Runs where
+/// `AGENTSIGHT_TEST_PYTHON` names a Python that has them (`pip install duckdb pyarrow polars
+/// fastparquet`).
+#[test]
+fn every_parquet_reader_sees_the_same_rows_and_bytes() {
+    let Some(python) = std::env::var_os("AGENTSIGHT_TEST_PYTHON") else {
+        eprintln!("skipped: AGENTSIGHT_TEST_PYTHON is not set");
+        return;
+    };
+    let (_directory, path) = scratch();
+    let mut events = one_of_each();
+    session::resend_history(20, 5, &mut |event| events.push(event));
+    // Several groups, one of them with no payload.
+    events.extend(one_of_each().into_iter().filter(|event| event.body.kind() != "tls_data"));
+    let limits = Limits { group_bytes: 300_000, ..Limits::default() };
+    assert!(write(&path, &events, limits).row_groups > 2);
+
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut payload = <sha2::Sha256 as sha2::Digest>::new();
+    for event in &events {
+        *kinds.entry(event.body.kind()).or_default() += 1;
+        if let Body::TlsData(tls) = &event.body {
+            sha2::Digest::update(&mut payload, &tls.data);
+        }
+    }
+    let sha256: String =
+        sha2::Digest::finalize(payload).iter().map(|byte| format!("{byte:02x}")).collect();
+    let ts_sum: i128 = events.iter().map(|event| i128::from(event.ts.0)).sum();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/read_everywhere.py");
+
+    let output = std::process::Command::new(python).arg(script).arg(&path).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout.lines().count(), 4, "{stdout}{stderr}");
+    for line in stdout.lines() {
+        let found: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(found["kinds"], serde_json::json!(kinds), "{line}");
+        assert_eq!(found["sha256"], sha256, "{line}");
+        assert_eq!(found["ts_sum"], ts_sum.to_string(), "{line}");
+        assert_eq!(found["argv"], serde_json::json!(["agent", "--print", ""]), "{line}");
+    }
+}
+
+#[test]
+fn the_same_events_give_the_same_file() {
+    let (_directory, path) = scratch();
+    let file = |path| {
+        write(path, &one_of_each(), Limits { group_bytes: 5000, ..Limits::default() });
+        std::fs::read(path).unwrap()
+    };
+    assert!(file(&path) == file(&path));
 }

@@ -7,35 +7,29 @@
 //! Needs `CAP_BPF` and `CAP_PERFMON`, also later on for new binaries. Pids are those of the initial
 //! pid namespace.
 
+mod clock;
 mod error;
 mod ledger;
+mod load;
 mod rings;
 mod skeleton;
 
-use std::mem::MaybeUninit;
+use std::mem::offset_of;
 use std::path::Path;
 use std::time::Duration;
 
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, ProgramType, UprobeOpts};
+use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
-use crate::capture::abi;
+use crate::capture::abi::{self, Wire};
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
 use crate::event::Event;
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use rings::Rings;
-use skeleton::{AgentsightSkel, AgentsightSkelBuilder};
+use skeleton::AgentsightSkel;
 
 pub use error::Error;
 pub use ledger::ClassLedger;
-
-/// Programs whose first argument that is not an option names what they really run. Versions at the
-/// end (`python3.11`) need not be listed.
-const INTERPRETERS: [&str; 16] = [
-    "node", "nodejs", "bun", "deno", "tsx", "python", "pypy", "ruby", "perl", "sh", "bash", "dash",
-    "zsh", "env", "npx", "uv",
-];
 
 /// How to load the capture.
 #[derive(Clone, Debug)]
@@ -110,6 +104,17 @@ pub struct Stats {
     pub exact_size: bool,
 }
 
+/// How full the kernel's maps are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapEntries {
+    /// Processes under observation.
+    pub tracked: usize,
+    /// Connections that have carried data and are not closed.
+    pub connections: usize,
+    /// Calls of TLS functions that have not returned.
+    pub active_calls: usize,
+}
+
 /// The loaded programs. Dropping it detaches everything.
 pub struct Capture {
     // In drop order: links before rings before the maps and programs of the skeleton.
@@ -132,22 +137,7 @@ impl Capture {
     /// and all their descendants are followed. Events wait in the rings until [`Self::drain`].
     pub fn load(options: &Options) -> Result<Self, Error> {
         error::check_host()?;
-        check_ring(options.payload_ring_bytes)?;
-        check_ring(options.control_ring_bytes)?;
-        let names =
-            options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
-        set_printing(options.debug);
-
-        let has_attach_cookie = !options.force_compat && attach_cookie_exists();
-        let skel = load_skeleton(options, has_attach_cookie)?;
-        for name in INTERPRETERS {
-            put_name(&skel, &name_key(name)?, abi::NAME_INTERPRETER)?;
-        }
-        for (name, key) in options.names.iter().zip(&names) {
-            let interpreter = INTERPRETERS.contains(&name.as_str());
-            let flags = abi::NAME_WANTED | if interpreter { abi::NAME_INTERPRETER } else { 0 };
-            put_name(&skel, key, flags)?;
-        }
+        let (skel, features) = load::load(options)?;
         let rings = Rings::new(&skel.maps.control_ring, &skel.maps.payload_ring)
             .map_err(Error::from_load)?;
         // Exit before fork: a process that is tracked must not end unnoticed.
@@ -161,18 +151,21 @@ impl Capture {
             .map(|program| program.attach_trace().map_err(Error::from_load))
             .collect::<Result<Vec<_>, _>>()?;
 
-        let anchor = clock_anchor();
-        let exact_size = !options.force_compat && kernel_has_function("bpf_probe_read_user_dynptr");
+        let anchor = clock::anchor();
         Ok(Self {
             process_links,
             tls_links: Vec::new(),
             rings,
             skel,
             merger: Merger::default(),
-            decoder: Decoder::new(anchor, page_bytes()),
+            decoder: Decoder::new(anchor, clock::page_bytes()),
             anchor,
-            has_attach_cookie,
-            stats: Stats { exact_size, probes: 3, ..Stats::default() },
+            has_attach_cookie: features.attach_cookie,
+            stats: Stats {
+                exact_size: features.exact_size,
+                probes: PROCESS_PROBES,
+                ..Stats::default()
+            },
             reported: Vec::new(),
             reported_undecodable: 0,
             reported_ts: anchor.wall,
@@ -192,20 +185,23 @@ impl Capture {
         let failed = |source| Error::Map { map: "tracked", source };
         let tracked = &self.skel.maps.tracked;
         let key = pid.to_ne_bytes();
-        let known = tracked.lookup(&key, MapFlags::ANY).map_err(failed)?.is_some();
-        if !known || matched {
-            let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
-            // Layout of abi::TrackedProcess. Connections that a former process of this pid left
-            // behind are older than now, so they are not taken for its own.
-            let mut value = Vec::with_capacity(24);
-            value.extend_from_slice(&boot_now().0.to_ne_bytes());
-            value.extend_from_slice(&0_u64.to_ne_bytes());
-            value.extend_from_slice(&flags.to_ne_bytes());
-            value.extend_from_slice(&0_u32.to_ne_bytes());
+        let known = tracked.lookup(&key, MapFlags::ANY).map_err(failed)?;
+        let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
+        let value = match known {
+            Some(_) if !matched => None,
+            // Its connections stay what they are.
+            Some(mut value) => {
+                let at = offset_of!(abi::TrackedProcess, flags);
+                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
+                Some(value)
+            }
+            None => Some(fresh_process(flags)),
+        };
+        if let Some(value) = value {
             tracked.update(&key, &value, MapFlags::ANY).map_err(failed)?;
         }
         // If it ended before it was in the map, no exit will take it out.
-        if !Path::new("/proc").join(pid.to_string()).exists() {
+        if !is_alive(pid) {
             let _ = tracked.delete(&key);
             return Err(Error::NoProcess { pid });
         }
@@ -264,7 +260,7 @@ impl Capture {
         sink: &mut dyn FnMut(Event),
     ) -> Result<Drained, Error> {
         self.rings.wait(timeout).map_err(Error::Ring)?;
-        let start = boot_now();
+        let start = clock::boot_now();
         self.read_pass(start, sink)
     }
 
@@ -321,6 +317,38 @@ impl Capture {
         }
     }
 
+    /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
+    /// lost. Connections of processes that are still observed stay.
+    fn sweep_connections(&self) {
+        let connections = &self.skel.maps.connections;
+        let stale: Vec<Vec<u8>> = connections
+            .keys()
+            .filter(|key| {
+                let mut pid = &key[offset_of!(abi::ConnectionKey, pid)..];
+                u32::take(&mut pid).is_some_and(|pid| !self.is_tracked(pid))
+            })
+            .collect();
+        for key in stale {
+            let _ = connections.delete(&key);
+        }
+    }
+
+    fn is_tracked(&self, pid: u32) -> bool {
+        let found = self.skel.maps.tracked.lookup(&pid.to_ne_bytes(), MapFlags::ANY);
+        // What cannot be read is left alone.
+        found.map_or(true, |value| value.is_some())
+    }
+
+    /// Entries in the kernel's maps of processes and of connections, to see that nothing piles up.
+    #[must_use]
+    pub fn map_entries(&self) -> MapEntries {
+        MapEntries {
+            tracked: self.skel.maps.tracked.keys().count(),
+            connections: self.skel.maps.connections.keys().count(),
+            active_calls: self.skel.maps.active_calls.keys().count(),
+        }
+    }
+
     /// The loss counters since the capture was loaded, one per class of events.
     pub fn losses(&self) -> Result<Vec<ClassLedger>, Error> {
         ledger::read(&self.skel.maps.ledger)
@@ -329,11 +357,14 @@ impl Capture {
     /// `loss` events for what was lost since the last call (at first: since the load).
     pub fn take_losses(&mut self) -> Result<Vec<Event>, Error> {
         let now = self.losses()?;
-        let (first_ts, ts) = (self.reported_ts, self.anchor.wall(boot_now()));
+        let (first_ts, ts) = (self.reported_ts, self.anchor.wall(clock::boot_now()));
         let mut losses = ledger::new_losses(&self.reported, &now, first_ts, ts);
         let undecodable = self.stats.undecodable - self.reported_undecodable;
         if undecodable > 0 {
             losses.push(ledger::loss("unknown", "decode_error", (undecodable, 0), first_ts, ts));
+        }
+        if !losses.is_empty() {
+            self.sweep_connections();
         }
         self.reported = now;
         self.reported_undecodable = self.stats.undecodable;
@@ -348,105 +379,40 @@ impl Capture {
     }
 }
 
+/// Value of the tracked map (abi::TrackedProcess) for a process found by user space. Connections
+/// that a former process of its pid left behind are older than now, so they are not taken for its
+/// own.
+fn fresh_process(flags: u32) -> Vec<u8> {
+    let mut value = Vec::with_capacity(abi::TrackedProcess::BYTES);
+    value.extend_from_slice(&clock::boot_now().0.to_ne_bytes());
+    value.extend_from_slice(&0_u64.to_ne_bytes());
+    value.extend_from_slice(&flags.to_ne_bytes());
+    value.extend_from_slice(&0_u32.to_ne_bytes());
+    value
+}
+
+/// Whether a process will still pass through exit. A zombie will not, unless it is the first thread
+/// of a process whose others live on.
+fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // proc_pid_stat(5): the name may hold anything, so count from its closing parenthesis.
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let mut fields = rest.split(' ');
+    let state = fields.next().unwrap_or_default();
+    // Field 20; the state was field 3.
+    let threads: u64 = fields.nth(16).and_then(|field| field.parse().ok()).unwrap_or_default();
+    !matches!(state, "Z" | "X") || threads > 1
+}
+
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,
 /// which is cheaper than the kernel's own filter and covers processes yet to come.
 const ALL_PROCESSES: i32 = -1;
 
-fn load_skeleton(
-    options: &Options,
-    has_attach_cookie: bool,
-) -> Result<AgentsightSkel<'static>, Error> {
-    // The skeleton borrows the slot it is opened into. A pointer's worth of memory is given up for
-    // each capture instead of making `Capture` refer to itself.
-    let slot = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = AgentsightSkelBuilder::default().open(slot).map_err(Error::from_load)?;
-    let rodata = open.maps.rodata_data.as_mut().expect("the object has read-only settings");
-    rodata.payload_wakeup_bytes = u64::from(options.payload_ring_bytes / 4);
-    rodata.has_attach_cookie = u8::from(has_attach_cookie);
-    rodata.force_compat = u8::from(options.force_compat);
-    rodata.possible_cpus = libbpf_rs::num_possible_cpus().map_err(Error::from_load)? as u32;
-    open.maps
-        .payload_ring
-        .set_max_entries(options.payload_ring_bytes)
-        .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
-        .map_err(Error::from_load)?;
-    open.load().map_err(Error::from_load)
-}
+/// Programs for fork, exec and exit.
+const PROCESS_PROBES: usize = 3;
 
-fn check_ring(bytes: u32) -> Result<(), Error> {
-    if bytes.is_power_of_two() && u64::from(bytes) >= page_bytes() {
-        Ok(())
-    } else {
-        Err(Error::RingSize { bytes })
-    }
-}
-
-fn name_key(name: &str) -> Result<[u8; abi::NAME_BYTES], Error> {
-    let limit = abi::NAME_BYTES - 1;
-    if name.len() > limit {
-        return Err(Error::NameTooLong { name: name.to_owned(), limit });
-    }
-    let mut key = [0; abi::NAME_BYTES];
-    key[..name.len()].copy_from_slice(name.as_bytes());
-    Ok(key)
-}
-
-fn put_name(skel: &AgentsightSkel<'_>, key: &[u8], flags: u32) -> Result<(), Error> {
-    skel.maps
-        .wanted_names
-        .update(key, &flags.to_ne_bytes(), MapFlags::ANY)
-        .map_err(|source| Error::Map { map: "wanted_names", source })
-}
-
-fn attach_cookie_exists() -> bool {
-    ProgramType::Kprobe
-        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
-        .unwrap_or(false)
-}
-
-fn kernel_has_function(name: &str) -> bool {
-    libbpf_rs::btf::Btf::from_vmlinux()
-        .is_ok_and(|btf| btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some())
-}
-
-/// libbpf prints to stderr by itself, also where a failure is expected.
-fn set_printing(debug: bool) {
-    #[expect(clippy::print_stderr, reason = "asked for")]
-    fn print(_: libbpf_rs::PrintLevel, message: String) {
-        eprint!("{message}");
-    }
-    libbpf_rs::set_print(debug.then_some((libbpf_rs::PrintLevel::Debug, print)));
-}
-
-fn boot_now() -> BootNanos {
-    BootNanos(read_clock(libc::CLOCK_BOOTTIME) as u64)
-}
-
-/// Reads both clocks as one instant: of a few tries, the one with the least time in between.
-fn clock_anchor() -> ClockAnchor {
-    let tries = (0..5).map(|_| {
-        let before = boot_now().0;
-        let wall = read_clock(libc::CLOCK_REALTIME);
-        let after = boot_now().0;
-        (after - before, before + (after - before) / 2, wall)
-    });
-    let (_, boot, wall) = tries.min_by_key(|(gap, _, _)| *gap).expect("five tries");
-    ClockAnchor { boot: BootNanos(boot), wall: WallNanos(wall) }
-}
-
-fn read_clock(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is writable; both clocks exist on every kernel that runs these programs.
-    #[expect(unsafe_code, reason = "std does not read CLOCK_BOOTTIME")]
-    unsafe {
-        libc::clock_gettime(clock, &raw mut time);
-    }
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
-fn page_bytes() -> u64 {
-    // SAFETY: takes and returns integers.
-    #[expect(unsafe_code, reason = "std does not tell the page size")]
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(bytes).unwrap_or(4096)
-}
+// The recorder reads it on a thread of its own.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Capture>();
+};

@@ -106,6 +106,9 @@ impl Body {
 
     /// Takes wire bytes and hands on what they decode to.
     pub(crate) fn push(&mut self, wire: &[u8], sink: Sink<'_>) {
+        if wire.is_empty() {
+            return;
+        }
         self.wire_bytes += wire.len() as u64;
         let State::Decoding(decoding) = &mut self.state else {
             if matches!(self.state, State::Plain | State::Undecodable) {

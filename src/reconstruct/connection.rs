@@ -19,6 +19,7 @@ use super::Options;
 use super::exchange::{Builder, Ending, Findings};
 use super::finding::PartialReason;
 use super::http1::framing::{self, Framing};
+use super::http1::head::ResponseHead;
 use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece, Stream};
@@ -58,6 +59,8 @@ pub(crate) struct Connection {
     waiting_bytes: usize,
     /// Bytes read before the first message, and when the first of them came.
     read_before_start: Option<(WallNanos, u64)>,
+    /// A request has been seen.
+    requested: bool,
     /// Not HTTP/1 from here on.
     opaque: bool,
 }
@@ -81,6 +84,7 @@ impl Connection {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             read_before_start: None,
+            requested: false,
             opaque: false,
         }
     }
@@ -94,16 +98,28 @@ impl Connection {
         if self.opaque {
             return;
         }
+        self.order(Direction::Write, context, |stream, sink| stream.expire(ts, sink));
+        self.order(Direction::Read, context, |stream, sink| stream.expire(ts, sink));
+        self.order(data.direction, context, |stream, sink| stream.push(ts, data, sink));
+    }
+
+    /// Does something with the stream of a direction and reads the pieces it hands out.
+    fn order(
+        &mut self,
+        direction: Direction,
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut Stream, &mut dyn FnMut(Piece<'_>)),
+    ) {
         // The stream is put aside so that its pieces can be read by the rest of the connection.
-        match data.direction {
+        match direction {
             Direction::Write => {
                 let mut stream = std::mem::take(&mut self.written);
-                stream.push(ts, data, &mut |piece| self.request_piece(piece, context));
+                act(&mut stream, &mut |piece| self.request_piece(piece, context));
                 self.written = stream;
             }
             Direction::Read => {
                 let mut stream = std::mem::take(&mut self.read);
-                stream.push(ts, data, &mut |piece| self.response_piece(piece, context));
+                act(&mut stream, &mut |piece| self.response_piece(piece, context));
                 self.read = stream;
             }
         }
@@ -111,10 +127,8 @@ impl Connection {
 
     /// Reports all exchanges; no more events will come.
     pub(crate) fn finish(mut self, ending: Ending, context: &mut Context<'_>) {
-        let mut written = std::mem::take(&mut self.written);
-        written.flush(&mut |piece| self.request_piece(piece, context));
-        let mut read = std::mem::take(&mut self.read);
-        read.flush(&mut |piece| self.response_piece(piece, context));
+        self.order(Direction::Write, context, Stream::flush);
+        self.order(Direction::Read, context, Stream::flush);
         self.release_waiting(true, context);
 
         let end_ts = self.exchanges.back().map_or(WallNanos(0), Builder::start_ts);
@@ -240,9 +254,17 @@ impl Connection {
             Content::Gap(length) => Waiting::Gap(length),
         };
         self.waiting.push_back((piece.ts, waiting));
-        let full =
-            self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES;
-        self.release_waiting(full, context);
+        self.release_waiting(false, context);
+        if self.is_waiting_full() {
+            // The request may itself be waiting, for bytes that are lost.
+            self.order(Direction::Write, context, Stream::flush);
+            let full = self.is_waiting_full();
+            self.release_waiting(full, context);
+        }
+    }
+
+    fn is_waiting_full(&self) -> bool {
+        self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES
     }
 
     /// A response begins next and there is no request it could answer.
@@ -309,21 +331,11 @@ impl Connection {
             return;
         };
         match part {
-            Part::ResponseHead(head) if matches!(head.status, 100 | 102..=199) => {
-                exchange.response_interim();
-                self.responses.frame(Framing::Fixed(0));
-            }
             Part::ResponseHead(head) => {
-                let framing = framing::response(&head, exchange.method());
-                exchange.response_head(ts, *head);
+                let framing = read_head(exchange, ts, *head);
                 self.responses.frame(framing);
-                match framing {
-                    Framing::Tunnel => {
-                        exchange.response_end(ts, Vec::new());
-                        self.become_opaque();
-                    }
-                    Framing::Invalid => exchange.response_broken(PartialReason::Malformed),
-                    _ => {}
+                if framing == Framing::Tunnel {
+                    self.become_opaque();
                 }
             }
             Part::Body(bytes) => exchange.response_content(ts, &bytes, context.findings),
@@ -345,26 +357,21 @@ impl Connection {
 
     /// A response begins: decides which request it answers.
     fn begin_response(&mut self, ts: WallNanos, context: &mut Context<'_>) {
-        let next_waits = |exchanges: &VecDeque<Builder>| {
-            let mut open = exchanges.iter().filter(|exchange| !exchange.is_response_done());
-            open.nth(1).is_some_and(|next| next.start_ts() <= ts)
-        };
-        // After damage the response that was lost is over once the next request waits.
-        let waits = next_waits(&self.exchanges);
-        let open = |exchange: &&mut Builder| !exchange.is_response_done();
-        match self.exchanges.iter_mut().find(open) {
-            Some(current)
-                if current.is_response_head_seen() || (current.is_response_started() && waits) =>
-            {
+        let next = self.exchanges.iter().filter(|exchange| !exchange.is_response_done()).nth(1);
+        let next_waits = next.is_some_and(|next| next.start_ts() <= ts);
+        let is_open = |exchange: &&mut Builder| !exchange.is_response_done();
+        if let Some(current) = self.exchanges.iter_mut().find(is_open) {
+            // A damaged response whose head was lost is over once the next request waits.
+            let is_over = current.is_response_started() && next_waits;
+            if current.is_response_head_seen() || is_over {
                 current.response_cut();
             }
-            _ => {}
         }
-        match self.exchanges.iter_mut().find(open) {
+        match self.exchanges.iter_mut().find(is_open) {
             Some(current) if current.start_ts() <= ts => current.response_start(ts),
             // It precedes every open request: the one it answers was not seen.
             _ => {
-                let reason = if self.requests.has_started() && !self.exchanges.is_empty() {
+                let reason = if self.requested {
                     PartialReason::Malformed
                 } else {
                     PartialReason::JoinedLate
@@ -396,6 +403,7 @@ impl Connection {
         {
             oldest.finish(Ending::Closed, context.findings);
         }
+        self.requested = true;
         let exchange = self.new_exchange(ts, context);
         self.exchanges.push_back(exchange);
         self.exchanges.back_mut().expect("one was just pushed")
@@ -433,3 +441,22 @@ impl Connection {
         }
     }
 }
+
+/// Takes a response head and says how the body ends; an interim response has none.
+fn read_head(exchange: &mut Builder, ts: WallNanos, head: ResponseHead) -> Framing {
+    if matches!(head.status, 100 | 102..=199) {
+        exchange.response_interim();
+        return Framing::Fixed(0);
+    }
+    let framing = framing::response(&head, exchange.method());
+    exchange.response_head(ts, head);
+    match framing {
+        Framing::Tunnel => exchange.response_end(ts, Vec::new()),
+        Framing::Invalid => exchange.response_broken(PartialReason::Malformed),
+        _ => {}
+    }
+    framing
+}
+
+#[cfg(test)]
+mod tests;

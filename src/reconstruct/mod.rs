@@ -17,6 +17,8 @@ mod body;
 mod connection;
 mod exchange;
 pub mod finding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http1;
 mod llm;
 mod protocol;
@@ -51,7 +53,7 @@ impl Default for Options {
 
 /// Connections followed at a time. The one without an event for longest makes room: it is
 /// reported as if the recording had ended, and joined late should it go on.
-const MAX_CONNECTIONS: usize = 4096;
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Turns the events of one trace into findings.
 ///
@@ -149,5 +151,62 @@ impl Reconstructor {
         let Some(followed) = self.connections.remove(&conn_id) else { return };
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);
         followed.connection.finish(ending, &mut Context { options, next_http_id, findings });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Direction;
+
+    fn written(conn_id: u64, pid: u32, text: &str) -> Event {
+        Event {
+            ts: WallNanos(1),
+            process: Some(ProcessId { pid, start_ts: WallNanos(0) }),
+            tid: None,
+            comm: None,
+            body: Body::TlsData(TlsData {
+                conn_id,
+                direction: Direction::Write,
+                stream_offset: 0,
+                data_bytes: text.len() as u64,
+                lost_bytes: 0,
+                data: text.as_bytes().to_vec(),
+                library: String::new(),
+                call_ts: Vec::new(),
+                call_bytes: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn connections_are_bounded_and_the_longest_idle_makes_room() {
+        let mut reconstructor = Reconstructor::new(Options::default());
+        let mut found = Vec::new();
+        for conn_id in 0..MAX_CONNECTIONS as u64 + 3 {
+            let event = written(conn_id, 1, "GET / HTTP/1.1\r\n\r\n");
+            reconstructor.push(&event, &mut |finding| found.push(finding));
+            assert!(reconstructor.connections.len() <= MAX_CONNECTIONS);
+        }
+        let conn_id = |finding: &Finding| match finding {
+            Finding::Exchange(exchange) => exchange.conn_id,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found.iter().map(conn_id).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_process_takes_only_its_own_connections_along() {
+        let mut reconstructor = Reconstructor::new(Options::default());
+        let mut found = Vec::new();
+        for (conn_id, pid) in [(1, 10), (2, 20)] {
+            let event = written(conn_id, pid, "GET / HTTP/1.1\r\n\r\n");
+            reconstructor.push(&event, &mut |finding| found.push(finding));
+        }
+        let mut exit = written(0, 10, "");
+        exit.body = Body::ProcessExit(crate::event::Exit::default());
+        reconstructor.push(&exit, &mut |finding| found.push(finding));
+        assert_eq!(found.len(), 1);
+        assert_eq!(reconstructor.connections.keys().copied().collect::<Vec<_>>(), [2]);
     }
 }

@@ -1,7 +1,7 @@
 //! One direction of one connection: `tls_data` events in, bytes and gaps in stream order out.
 //!
 //! Owns the only place where offsets matter: everything after it sees a stream. Events may come
-//! out of order within [`Stream::WINDOW_BYTES`]; bytes that come twice are used once. Each byte
+//! out of order within a window of time, bytes and parts; bytes that come twice are used once. Each byte
 //! keeps the time of the call that moved it, also when calls were joined into one event. Knows no
 //! protocol.
 
@@ -58,6 +58,19 @@ impl Stream {
     pub(crate) const WINDOW_BYTES: usize = 4 << 20;
     /// Parts held back: bounds the cost of many tiny ones.
     pub(crate) const WINDOW_PARTS: usize = 4096;
+
+    /// Time for which a part waits for what comes before it. Events that the recorder or the
+    /// reader bring out of order belong to the same burst; what comes later was lost, and waiting
+    /// for it would keep the exchanges after it from being paired.
+    const WINDOW_NS: i64 = 10_000_000_000;
+
+    /// Gives up waiting for what should have come long before `now`.
+    pub(crate) fn expire(&mut self, now: WallNanos, sink: &mut dyn FnMut(Piece<'_>)) {
+        let is_old = |early: &Early| now.0.saturating_sub(early.ts.0) > Self::WINDOW_NS;
+        while self.early.first_key_value().is_some_and(|(_, early)| is_old(early)) {
+            self.skip_to_early(sink);
+        }
+    }
 
     /// Takes one event and hands on all that is now in order.
     pub(crate) fn push(
@@ -276,6 +289,20 @@ mod tests {
         });
         let expected = [(10, "Data([97, 98, 99, 100])"), (20, "Data([101, 102])"), (20, "Gap(2)")];
         assert_eq!(seen, expected.map(|(ts, content)| (ts, content.to_owned())));
+    }
+
+    #[test]
+    fn waiting_ends_when_time_has_passed() {
+        let mut stream = Stream::default();
+        assert_eq!(
+            text(&mut stream, &[(5, event(0, b"a", 0)), (6, event(3, b"d", 0))], false),
+            "a"
+        );
+        let mut pieces = 0;
+        stream.expire(WallNanos(6 + Stream::WINDOW_NS), &mut |_| pieces += 1);
+        assert_eq!(pieces, 0);
+        stream.expire(WallNanos(7 + Stream::WINDOW_NS), &mut |_| pieces += 1);
+        assert_eq!(pieces, 2, "a gap and what waited behind it");
     }
 
     #[test]

@@ -7,6 +7,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -50,8 +53,8 @@ pub struct Report {
     pub comm: Option<String>,
     /// The file's path as its process sees it.
     path: String,
-    /// Where the recorder reaches it.
-    reach: PathBuf,
+    /// The file itself, so that its probes do not depend on the process being there still.
+    file: Option<File>,
     outcome: Outcome,
 }
 
@@ -97,9 +100,24 @@ impl Probing {
         self.due.push(Reverse((now, subject)));
     }
 
+    /// Looks at once at what [`Self::look_into`] was asked for, and waits for it: what runs already
+    /// is probed before the recording is said to have begun. To be called before [`Self::reports`].
+    #[must_use]
+    pub fn catch_up(&mut self, now: Instant) -> Vec<Report> {
+        let asked = self.ask_due(now, |_| true);
+        (0..asked).filter_map(|_| self.reports.recv().ok()).flatten().collect()
+    }
+
     /// Begins the looks that are due, of processes for which `alive` holds, and returns what came
     /// of earlier ones.
     pub fn reports(&mut self, now: Instant, alive: impl Fn(ProcessId) -> bool) -> Vec<Report> {
+        self.ask_due(now, alive);
+        self.reports.try_iter().flatten().collect()
+    }
+
+    /// Begins the looks that are due; returns how many, each of which will be answered once.
+    fn ask_due(&mut self, now: Instant, alive: impl Fn(ProcessId) -> bool) -> usize {
+        let mut asked = 0;
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             let Some(Reverse((due, subject))) = self.due.pop() else { break };
             // The first look is for everyone: the exit may be known already when the program's
@@ -114,8 +132,9 @@ impl Probing {
             };
             self.due.push(Reverse((due + wait, Subject { look: next, ..subject.clone() })));
             self.ask(Request::Process(subject));
+            asked += 1;
         }
-        self.reports.try_iter().flatten().collect()
+        asked
     }
 
     fn ask(&mut self, request: Request) {
@@ -183,7 +202,7 @@ impl Examiner {
                 process: Some(id),
                 comm: Some(subject.comm.clone()),
                 path: image.exe.unwrap_or_default(),
-                reach: PathBuf::new(),
+                file: None,
                 outcome: Outcome::Absent { build_id: None },
             });
         }
@@ -198,7 +217,9 @@ impl Examiner {
         reach: &Path,
         subject: Option<&Subject>,
     ) -> Option<Option<Report>> {
-        let examined = self.finder.examine(reach).ok()?;
+        // Without waiting: a name may lead to a pipe by now.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(reach).ok()?;
+        let examined = self.finder.examine(&open_path(&file)).ok()?;
         if !self.reported.insert(examined.version) {
             return Some(None);
         }
@@ -206,7 +227,7 @@ impl Examiner {
             process: subject.map(|subject| subject.id),
             comm: subject.map(|subject| subject.comm.clone()),
             path: path.to_owned(),
-            reach: reach.to_owned(),
+            file: Some(file),
             outcome: examined.outcome,
         }))
     }
@@ -227,7 +248,8 @@ impl Report {
         };
         let (library, state, detail, build_id) = match &self.outcome {
             Outcome::Found(found) => {
-                let (state, detail) = attach_sites(capture, &self.reach, found);
+                let file = self.file.as_ref().expect("what was found was found in a file");
+                let (state, detail) = attach_sites(capture, &open_path(file), found);
                 (Some(found.library), state, detail, found.build_id.clone())
             }
             Outcome::Unresolved { library, reason, build_id } => {
@@ -265,6 +287,11 @@ fn attach_sites(capture: &mut Capture, reach: &Path, found: &TlsLibrary) -> (Pro
     }
     let version = found.version.as_ref().map_or_else(String::new, |v| format!("version {v}: "));
     (ProbeState::Attached, format!("{version}{}", names.join(", ")))
+}
+
+/// A path of this process to a file it has open; stays good when the name it was opened by is gone.
+fn open_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn function_of(site: &Site) -> TlsFunction {
@@ -321,6 +348,32 @@ mod tests {
             let _ = probing.reports(now + Duration::from_millis(ms), |_| false);
         }
         assert!(probing.due.is_empty(), "a dead process is not looked at again");
+    }
+
+    #[test]
+    fn a_file_stays_within_reach_when_its_name_is_gone() {
+        let (_, id) = probing();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        std::fs::copy("/bin/sh", &path).unwrap();
+        let anchor = ClockAnchor { boot: BootNanos(0), wall: WallNanos(0) };
+        let subject = Subject { id, comm: "tests".into(), matched: false, look: 0 };
+        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let report = examiner.examine("/program", &path, Some(&subject)).unwrap().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let size = std::fs::metadata(open_path(report.file.as_ref().unwrap())).unwrap().len();
+        assert_eq!(size, std::fs::metadata("/bin/sh").unwrap().len());
+    }
+
+    #[test]
+    fn what_runs_already_is_answered_for_at_once() {
+        let (mut probing, id) = probing();
+        let now = Instant::now();
+        probing.look_into(id, "tests", true, now);
+        probing.look_into(ProcessId { pid: 0, ..id }, "tests", true, now);
+        let _ = probing.catch_up(now);
+        assert!(probing.reports.try_recv().is_err(), "no answer is outstanding");
+        assert_eq!(probing.due.len(), 2, "later looks follow");
     }
 
     #[test]

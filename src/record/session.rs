@@ -86,6 +86,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     }
     session.probe_ahead(probed, say);
     session.find_running(&matcher, &options.pids)?;
+    session.probe_running(say);
 
     let held = match &options.command[..] {
         [] => None,
@@ -157,6 +158,12 @@ impl Session {
     /// Probes what is likely to be used before any process maps it.
     fn probe_ahead(&mut self, programs: Vec<std::path::PathBuf>, say: &mut dyn FnMut(&str)) {
         let reports = self.intake.probing.look_ahead(programs);
+        self.attach(reports, say);
+    }
+
+    /// Probes what runs already, so that nothing it says from now on is missed.
+    fn probe_running(&mut self, say: &mut dyn FnMut(&str)) {
+        let reports = self.intake.probing.catch_up(Instant::now());
         self.attach(reports, say);
     }
 

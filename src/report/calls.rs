@@ -65,7 +65,7 @@ pub(super) fn section(report: &Report) -> Section {
 /// Why there may be no calls in the trace.
 fn nothing_seen(report: &Report) -> String {
     let number = |column| report.summary.first().and_then(|row| row.count(column)).unwrap_or(0);
-    let why = if number("plaintext_bytes") == 0 {
+    let why = if !report.has_plaintext() {
         "no TLS plaintext was captured"
     } else if number("exchanges") == 0 {
         "plaintext was captured, but no HTTP/1.1 in it"

@@ -121,9 +121,12 @@ fn hidden(report: &Report, rows: &Rows, noun: &str, query: &str) -> Vec<Block> {
 
 fn probes(report: &Report) -> Vec<Block> {
     if report.probes.is_empty() {
-        return vec![Block::Note(
-            "No binary was searched for TLS functions, so there is no plaintext.".to_owned(),
-        )];
+        let note = if report.has_plaintext() {
+            "It is not recorded which binaries the plaintext is from."
+        } else {
+            "No binary was searched for TLS functions, so there is no plaintext."
+        };
+        return vec![Block::Note(note.to_owned())];
     }
     let is_closed = |row: &Row<'_>| matches!(row.text("state"), Some("unresolved" | "failed"));
     let mut table =

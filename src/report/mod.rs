@@ -99,14 +99,16 @@ impl Recording {
     fn new(info: &Rows, summary: &Rows) -> Self {
         let value = |key: &str| {
             let row = info.iter().find(|row| row.text("key") == Some(key));
-            row.and_then(|row| row.text("value"))
+            row.and_then(|row| row.text("value")).filter(|value| !value.is_empty())
         };
         let ns = |column| summary.first().and_then(|row| row.ts(column));
         let host: Option<serde_json::Value> =
             value("agentsight.host").and_then(|text| serde_json::from_str(text).ok());
         Self {
             recorder_version: value("agentsight.recorder_version").map(str::to_owned),
-            kernel: host.and_then(|host| host["kernel"].as_str().map(str::to_owned)),
+            kernel: host
+                .and_then(|host| host["kernel"].as_str().map(str::to_owned))
+                .filter(|kernel| !kernel.is_empty()),
             stop_reason: value("agentsight.stop_reason").map(str::to_owned),
             start_ns: ns("started_ts").or(ns("first_ts")),
             end_ns: ns("stopped_ts").or(ns("last_ts")),
@@ -178,6 +180,12 @@ impl Report {
     fn file_name(&self) -> String {
         let name = self.trace.file_name().unwrap_or(self.trace.as_os_str());
         human::printable(&name.to_string_lossy(), FILE_NAME_CHARS)
+    }
+
+    /// Whether anything went through a TLS library that is observed.
+    fn has_plaintext(&self) -> bool {
+        let bytes = self.summary.first().and_then(|row| row.count("plaintext_bytes"));
+        bytes.is_some_and(|bytes| bytes > 0)
     }
 
     fn call_count(&self) -> usize {

@@ -11,8 +11,9 @@ use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "Processes";
 
-/// How many processes are chosen, by CPU time; their ancestors are shown too.
-const SHOWN: usize = 40;
+/// How many processes are chosen, by CPU time; their ancestors are shown too. One shell command of
+/// an agent easily runs dozens that live for milliseconds.
+const SHOWN: usize = 20;
 
 /// Start times are floored to a clock tick.
 const TICK_NS: i64 = CLOCK_TICK_NS.cast_signed();

@@ -10,8 +10,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use fastcdc::v2020::FastCDC;
-use memmap2::MmapMut;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::arena::{Arena, Span};
 
 /// No chunk is smaller, except the last of a payload.
 const MIN_CHUNK_BYTES: usize = 1024;
@@ -19,11 +20,6 @@ const MIN_CHUNK_BYTES: usize = 1024;
 const AVERAGE_CHUNK_BYTES: usize = 4096;
 /// Forced cut where the content offers none.
 const MAX_CHUNK_BYTES: usize = 16 * 1024;
-
-/// Chunks are kept in segments of this size, so that growing never copies what is there. Segments
-/// are mapped, not allocated: with the allocator's heap, closing a row group left holes that held
-/// 13-18 MiB more resident (`docs/FORMAT.md`, "Row groups").
-const SEGMENT_BYTES: usize = 256 * 1024;
 
 /// Memory for one distinct chunk beside its bytes: span, index entry and table slack here, and the
 /// same again in the Parquet dictionary while the row group is closed.
@@ -72,45 +68,27 @@ fn snap_to_character(data: &[u8], cut: usize) -> usize {
 
 /// Names a chunk of a [`ChunkStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChunkId(u32);
-
-/// Where a chunk lies.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    segment: u32,
-    start: u32,
-    length: u32,
-}
-
-/// Memory that chunks are appended to.
-#[derive(Debug)]
-struct Segment {
-    map: MmapMut,
-    /// Bytes at the beginning of `map` that hold chunks.
-    used: usize,
-}
+pub(crate) struct ChunkId(pub(crate) u32);
 
 /// The distinct chunks of the open row group.
 #[derive(Debug)]
 pub(crate) struct ChunkStore {
-    segments: Vec<Segment>,
+    arena: Arena,
     /// Indexed by [`ChunkId`].
     spans: Vec<Span>,
     /// Hash to chunk. Two chunks with one hash take neighbouring keys, see [`ChunkStore::intern`].
     index: HashMap<u64, ChunkId>,
     /// Unpredictable, so that recorded data cannot be made to collide on purpose.
     seed: u64,
-    unique_bytes: usize,
 }
 
 impl ChunkStore {
     pub(crate) fn new() -> Self {
         Self {
-            segments: Vec::new(),
+            arena: Arena::default(),
             spans: Vec::new(),
             index: HashMap::new(),
             seed: RandomState::new().hash_one(0_u8),
-            unique_bytes: 0,
         }
     }
 
@@ -123,45 +101,25 @@ impl ChunkStore {
         // The hash only finds a candidate; the bytes decide. A different chunk under the same key
         // moves the search to the next key, which ends at the first free one.
         while let Some(&candidate) = self.index.get(&key) {
-            if self.bytes(candidate) == chunk {
+            if self.get(candidate) == Some(chunk) {
                 return Ok(candidate);
             }
             key = key.wrapping_add(1);
         }
-        let id = self.keep(chunk)?;
+        let id = ChunkId(self.spans.len() as u32);
+        self.spans.push(self.arena.keep(chunk)?);
         self.index.insert(key, id);
         Ok(id)
     }
 
-    fn keep(&mut self, chunk: &[u8]) -> io::Result<ChunkId> {
-        let fits = |segment: &Segment| segment.map.len() - segment.used >= chunk.len();
-        if !self.segments.last().is_some_and(fits) {
-            let map = MmapMut::map_anon(SEGMENT_BYTES.max(chunk.len()))?;
-            self.segments.push(Segment { map, used: 0 });
-        }
-        let index = self.segments.len() - 1;
-        let segment = &mut self.segments[index];
-        let (start, end) = (segment.used, segment.used + chunk.len());
-        segment.map[start..end].copy_from_slice(chunk);
-        segment.used = end;
-        // Segments and chunks are far below 4 GiB, and so is the number of segments: the row group
-        // closes at some MiB.
-        let span = Span { segment: index as u32, start: start as u32, length: chunk.len() as u32 };
-        self.unique_bytes += chunk.len();
-        self.spans.push(span);
-        Ok(ChunkId((self.spans.len() - 1) as u32))
-    }
-
-    /// The bytes of a chunk of this store.
-    pub(crate) fn bytes(&self, id: ChunkId) -> &[u8] {
-        let span = self.spans[id.0 as usize];
-        let start = span.start as usize;
-        &self.segments[span.segment as usize].map[start..start + span.length as usize]
+    /// The bytes of a chunk of this store; `None` for an id of another.
+    pub(crate) fn get(&self, id: ChunkId) -> Option<&[u8]> {
+        self.spans.get(id.0 as usize).map(|span| self.arena.bytes(*span))
     }
 
     /// Memory that the store accounts for.
     pub(crate) fn accounted_bytes(&self) -> usize {
-        self.unique_bytes + self.spans.len() * CHUNK_OVERHEAD_BYTES
+        self.arena.used_bytes() + self.spans.len() * CHUNK_OVERHEAD_BYTES
     }
 }
 
@@ -208,7 +166,7 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(store.intern(b"two").unwrap(), second);
         assert_eq!(store.intern(b"one").unwrap(), first);
-        assert_eq!(store.bytes(second), b"two");
-        assert_eq!(store.unique_bytes, 6);
+        assert_eq!(store.get(second), Some(b"two".as_slice()));
+        assert_eq!(store.arena.used_bytes(), 6);
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use arrow::array::AsArray;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::decode::Rows;
 use super::error::Error;
@@ -98,19 +98,15 @@ impl Group {
         if !all && !kinds.iter().any(|kind| shared.may_hold(footer, kind)) {
             return Ok(None);
         }
-        let row_count = usize::try_from(footer.num_rows()).unwrap_or(0);
-        let ranges = kind_ranges(shared, index, all)?;
+        let mut ranges = kind_ranges(shared, index, all)?;
         let mut cursors = Vec::new();
         let mut reorder = Reorder::default();
         for kind in kinds {
-            let Some(rows) = ranges.get(kind) else { continue };
-            let select = || RowSelection::from_consecutive_ranges(rows.iter().cloned(), row_count);
+            let Some(rows) = ranges.remove(kind) else { continue };
             if *kind == TLS_DATA {
-                reorder = Reorder::new(inverted_offsets(shared, index, select)?);
+                reorder = Reorder::new(inverted_offsets(shared, index)?);
             }
-            let wanted = |column: Column| column.description().is_set_by(kind);
-            let reader = shared.cursor(index, wanted, Some(select()), CURSOR_ROWS)?;
-            let mut cursor = Cursor { kind, reader, batch: None, head: None };
+            let mut cursor = Cursor::open(shared, index, kind, rows)?;
             cursor.advance(shared)?;
             cursors.push(cursor);
         }
@@ -134,41 +130,75 @@ impl Group {
 }
 
 /// The rows of one kind in a row group.
+///
+/// Other rows are read and passed over rather than skipped by a row selection: skipping in a list
+/// column, the Parquet library loops for ever where a page has fewer repetition levels than it
+/// says. What is passed over is null in the columns read, so it costs little.
 struct Cursor {
     kind: &'static str,
     reader: ParquetRecordBatchReader,
-    /// The current batch and its next row.
+    /// Where in the group the rows of the kind are, those not read yet.
+    rows: VecDeque<Range<usize>>,
+    /// The current batch, and its first row's place in the group.
     batch: Option<(Rows, usize)>,
+    /// Place in the group of the next row to look at.
+    next: usize,
     /// The next event; `None` at the end.
     head: Option<((WallNanos, u64), Event)>,
 }
 
 impl Cursor {
+    fn open(
+        shared: &Shared,
+        group: usize,
+        kind: &'static str,
+        rows: VecDeque<Range<usize>>,
+    ) -> Result<Self, Error> {
+        let wanted = |column: Column| column.description().is_set_by(kind);
+        let reader = shared.cursor(group, wanted, CURSOR_ROWS)?;
+        Ok(Self { kind, reader, rows, batch: None, next: 0, head: None })
+    }
+
     /// Fills `head` with the next row that is an event, counting those that are not.
     fn advance(&mut self, shared: &Shared) -> Result<(), Error> {
-        loop {
-            let Some((rows, next)) = &mut self.batch else {
-                let Some(batch) = next_batch(&shared.path, &mut self.reader)? else {
-                    return Ok(());
-                };
-                self.batch = Some((Rows::new(&batch), 0));
-                continue;
-            };
-            if *next == rows.len() {
-                self.batch = None;
+        let kind = self.kind;
+        while let Some(range) = self.rows.front() {
+            self.next = self.next.max(range.start);
+            if self.next >= range.end {
+                self.rows.pop_front();
                 continue;
             }
-            let row = *next;
-            *next += 1;
-            match rows.position(row).and_then(|at| Ok((at, rows.event(self.kind, row)?))) {
+            let Some((rows, row)) = self.row(shared)? else { break };
+            let event = rows.position(row).and_then(|at| Ok((at, rows.event(kind, row)?)));
+            self.next += 1;
+            match event {
                 Ok((at, Some(event))) => {
                     self.head = Some((at, event));
-                    return Ok(());
+                    break;
                 }
-                Ok((_, None)) => lock_skipped(shared).count_unknown(self.kind, 1),
+                Ok((_, None)) => lock_skipped(shared).count_unknown(kind, 1),
                 Err(damage) => lock_skipped(shared).count_damaged(&damage),
             }
         }
+        Ok(())
+    }
+
+    /// The batch with the row at `next`, and the row's place in it; `None` if the group ends first.
+    fn row(&mut self, shared: &Shared) -> Result<Option<(&Rows, usize)>, Error> {
+        let mut start = 0;
+        if let Some((rows, first)) = &self.batch {
+            start = first + rows.len();
+        }
+        while self.batch.is_none() || self.next >= start {
+            let Some(batch) = next_batch(&shared.path, &mut self.reader)? else {
+                return Ok(None);
+            };
+            let rows = Rows::new(&batch);
+            let first = start;
+            start += rows.len();
+            self.batch = Some((rows, first));
+        }
+        Ok(self.batch.as_ref().map(|(rows, first)| (rows, self.next - first)))
     }
 }
 
@@ -177,9 +207,9 @@ fn kind_ranges(
     shared: &Shared,
     group: usize,
     count_unknown: bool,
-) -> Result<HashMap<&'static str, Vec<Range<usize>>>, Error> {
-    let mut ranges: HashMap<&'static str, Vec<Range<usize>>> = HashMap::new();
-    let mut reader = shared.cursor(group, |column| column == Column::Kind, None, SCAN_ROWS)?;
+) -> Result<HashMap<&'static str, VecDeque<Range<usize>>>, Error> {
+    let mut ranges: HashMap<&'static str, VecDeque<Range<usize>>> = HashMap::new();
+    let mut reader = shared.cursor(group, |column| column == Column::Kind, SCAN_ROWS)?;
     let mut row = 0;
     while let Some(batch) = next_batch(&shared.path, &mut reader)? {
         let Some(kinds) = batch.column(0).as_string_view_opt() else {
@@ -190,9 +220,9 @@ fn kind_ranges(
             match KINDS.iter().find(|known| known.name == kind) {
                 Some(known) => {
                     let rows = ranges.entry(known.name).or_default();
-                    match rows.last_mut() {
+                    match rows.back_mut() {
                         Some(last) if last.end == row => last.end += 1,
-                        _ => rows.push(row..row + 1),
+                        _ => rows.push_back(row..row + 1),
                     }
                 }
                 None if count_unknown => lock_skipped(shared).count_unknown(kind, 1),
@@ -205,17 +235,13 @@ fn kind_ranges(
 }
 
 /// The stored offsets of those streams whose stored order is not their offset order.
-fn inverted_offsets(
-    shared: &Shared,
-    group: usize,
-    select: impl Fn() -> RowSelection,
-) -> Result<HashMap<Stream, Vec<u64>>, Error> {
+fn inverted_offsets(shared: &Shared, group: usize) -> Result<HashMap<Stream, Vec<u64>>, Error> {
     let mut inversions = Inversions::default();
-    stream_positions(shared, group, select(), |stream, offset| inversions.look(stream, offset))?;
+    stream_positions(shared, group, |stream, offset| inversions.look(stream, offset))?;
     let inverted: HashSet<Stream> = inversions.streams();
     let mut offsets: HashMap<Stream, Vec<u64>> = HashMap::new();
     if !inverted.is_empty() {
-        stream_positions(shared, group, select(), |stream, offset| {
+        stream_positions(shared, group, |stream, offset| {
             if inverted.contains(&stream) {
                 offsets.entry(stream).or_default().push(offset);
             }
@@ -224,17 +250,16 @@ fn inverted_offsets(
     Ok(offsets)
 }
 
-/// Tells `look` the stream and offset of each selected row that has them.
+/// Tells `look` the stream and offset of each row that has them: those of `tls_data`.
 fn stream_positions(
     shared: &Shared,
     group: usize,
-    selection: RowSelection,
     mut look: impl FnMut(Stream, u64),
 ) -> Result<(), Error> {
     let wanted = |column: Column| {
         matches!(column, Column::ConnId | Column::Direction | Column::StreamOffset)
     };
-    let mut reader = shared.cursor(group, wanted, Some(selection), SCAN_ROWS)?;
+    let mut reader = shared.cursor(group, wanted, SCAN_ROWS)?;
     while let Some(batch) = next_batch(&shared.path, &mut reader)? {
         let rows = Rows::new(&batch);
         for row in 0..rows.len() {

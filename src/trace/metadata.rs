@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use parquet::file::metadata::KeyValue;
 use serde_json::{Value, json};
 
-use super::schema::{FORMAT_VERSION, MIN_READER_VERSION, columns_json, kind_of};
+use super::schema::{FORMAT_VERSION, MIN_READER_VERSION, columns_json};
 use crate::event::{Body, Event};
 use crate::time::{ClockAnchor, WallNanos};
 
@@ -93,7 +93,7 @@ impl Totals {
             Body::TlsData(tls) => tls.data_bytes,
             _ => 0,
         };
-        self.kinds.entry(kind_of(&event.body)).or_default().add(1, bytes);
+        self.kinds.entry(event.body.kind()).or_default().add(1, bytes);
         if let Body::Loss(loss) = &event.body {
             let key = (loss.event_class.clone(), loss.cause.clone());
             self.losses.entry(key).or_default().add(loss.lost_events, loss.lost_bytes);

@@ -10,7 +10,9 @@
 //!
 //! It knows nothing of how events were captured or what their payload means.
 
+mod arena;
 mod burst;
+mod cells;
 mod chunk;
 mod decode;
 mod encode;
@@ -33,3 +35,8 @@ pub use writer::{Limits, Summary, Writer};
 /// Most payload that one row may carry. Joined calls end at 1 MiB and a single call of a TLS
 /// library moves less than this; a row that claims more is damage or an attack.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most values that the lists of one column and row group may hold together: a list is decoded at
+/// once, and a few bytes of a file can claim any number of values. The writer closes a group at
+/// half of it; 2^21 chunks are some 8 GiB of re-sent payload.
+const MAX_GROUP_LIST_VALUES: usize = 1 << 22;

@@ -14,12 +14,16 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder, RowSelection,
+    ParquetRecordBatchReaderBuilder,
 };
+use parquet::column::page::PageReader;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::Length;
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
+use super::MAX_GROUP_LIST_VALUES;
 use super::decode::{TypeMismatch, reading_schema};
 use super::error::Error;
 use super::events::Events;
@@ -233,16 +237,45 @@ impl Shared {
         &self,
         group: usize,
         wanted: impl Fn(Column) -> bool,
-        selection: Option<RowSelection>,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, Error> {
         let is_wanted =
             |name: &str| Column::ALL.iter().any(|column| column.name() == name && wanted(*column));
-        let mut builder = self.builder(&self.viewed, vec![group], is_wanted)?;
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
+        for column in Column::ALL.iter().filter(|column| wanted(**column)) {
+            if column.description().column_type.is_list() {
+                self.check_list(group, *column)?;
+            }
         }
+        let builder = self.builder(&self.viewed, vec![group], is_wanted)?;
         guarded(&self.path, || builder.with_batch_size(batch_rows).build())
+    }
+
+    /// Counts the values of a list column by its page headers alone.
+    fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
+        let footer = self.viewed.metadata().row_group(group);
+        let path = column.parquet_path().join(".");
+        let Some(chunk) = footer.columns().iter().find(|c| c.column_path().string() == path) else {
+            return Ok(());
+        };
+        let values = guarded(&self.path, || -> Result<usize, ParquetError> {
+            let source = Arc::new(self.source.clone());
+            let rows = usize::try_from(footer.num_rows()).unwrap_or(0);
+            let mut pages = SerializedPageReader::new(source, chunk, rows, None)?;
+            let mut values = 0_usize;
+            while let Some(page) = pages.peek_next_page()? {
+                values = values.saturating_add(page.num_levels.unwrap_or(0));
+                pages.skip_next_page()?;
+            }
+            Ok(values)
+        })?;
+        if values > MAX_GROUP_LIST_VALUES {
+            let name = column.name();
+            let reason = format!(
+                "column '{name}' of row group {group}: expected at most {MAX_GROUP_LIST_VALUES} values, found {values}"
+            );
+            return Err(Error::damaged(&self.path, reason));
+        }
+        Ok(())
     }
 
     fn builder(

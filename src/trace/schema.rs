@@ -9,8 +9,6 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::event::Body;
-
 /// Version of the format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -29,7 +27,7 @@ pub struct Kind {
     pub description: &'static str,
 }
 
-/// Every kind this program writes, in the order in which [`Body`] declares them.
+/// Every kind this program writes, in the order in which [`crate::event::Body`] declares them.
 pub const KINDS: &[Kind] = &[
     kind("process_seen", "A process was already running when it came under observation."),
     kind("process_fork", "A process was created."),
@@ -45,11 +43,6 @@ pub const KINDS: &[Kind] = &[
 
 const fn kind(name: &'static str, description: &'static str) -> Kind {
     Kind { name, description }
-}
-
-/// The kind of an event, as the static string of [`KINDS`].
-pub(crate) fn kind_of(body: &Body) -> &'static str {
-    body.kind()
 }
 
 /// How a column is stored.

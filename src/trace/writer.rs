@@ -8,21 +8,25 @@
 //! Its memory is accounted here, by bytes and rows: the Parquet writer's own `memory_size` counts
 //! buffers it has only reserved.
 
-use std::io::Write;
+use std::io::{self, Write};
+
+use arrow::array::RecordBatch;
 
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::MAX_EVENT_BYTES;
+use super::arena::{Arena, Span};
 use super::chunk::{ChunkStore, cut};
-use super::encode::{Row, encode};
+use super::encode::Sheet;
 use super::error::Error;
 use super::metadata::{ClosingMetadata, Metadata, Totals, key_values};
 use super::schema::{Column, ColumnType, arrow_schema};
+use super::{MAX_EVENT_BYTES, MAX_GROUP_LIST_VALUES, cells};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
 
@@ -46,7 +50,7 @@ impl Default for Limits {
 
 /// Rows and payload that are Arrow arrays at one time while a group is closed.
 const BATCH_ROWS: usize = 4096;
-const BATCH_PAYLOAD_BYTES: u64 = 1024 * 1024;
+const BATCH_PAYLOAD_BYTES: usize = 1024 * 1024;
 
 /// A dictionary larger than any row group: the payload column never falls back to plain encoding.
 const DICTIONARY_BYTES: usize = 1 << 30;
@@ -77,20 +81,57 @@ pub struct Writer<W: Write + Send> {
     payload_bytes: u64,
     next_seq: u64,
     open: OpenGroup,
+    /// Scratch for one row.
+    row: Vec<u8>,
 }
 
 /// The rows that are not in the file yet.
 struct OpenGroup {
     rows: Vec<Row>,
+    /// What [`Row::cells`] point to.
+    cells: Arena,
     chunks: ChunkStore,
-    /// Memory of `rows` and what they own.
-    row_bytes: usize,
+    /// Values of all lists in the rows.
+    list_values: usize,
     first_ts: Option<WallNanos>,
+}
+
+/// Where a row is to go, and where its cells are.
+struct Row {
+    kind: &'static str,
+    ts: WallNanos,
+    seq: u64,
+    /// Payload it will take in a batch.
+    payload_bytes: usize,
+    cells: Span,
 }
 
 impl OpenGroup {
     fn new() -> Self {
-        Self { rows: Vec::new(), chunks: ChunkStore::new(), row_bytes: 0, first_ts: None }
+        Self {
+            rows: Vec::new(),
+            cells: Arena::default(),
+            chunks: ChunkStore::new(),
+            list_values: 0,
+            first_ts: None,
+        }
+    }
+
+    fn accounted_bytes(&self) -> usize {
+        // The list of rows doubles when it grows.
+        let rows = self.rows.len() * size_of::<Row>() * 2;
+        rows + self.cells.used_bytes() + self.chunks.accounted_bytes()
+    }
+
+    /// The batch of some of its rows.
+    fn encode(&self, rows: &[Row]) -> Result<RecordBatch, ParquetError> {
+        let mut sheet = Sheet::new();
+        for row in rows {
+            sheet
+                .push(self.cells.bytes(row.cells), &self.chunks)
+                .map_err(|malformed| ParquetError::External(Box::new(malformed)))?;
+        }
+        Ok(sheet.finish()?)
     }
 }
 
@@ -120,6 +161,7 @@ impl<W: Write + Send> Writer<W> {
             payload_bytes: 0,
             next_seq: 0,
             open: OpenGroup::new(),
+            row: Vec::new(),
         })
     }
 
@@ -130,25 +172,39 @@ impl<W: Write + Send> Writer<W> {
     pub fn push(&mut self, mut event: Event) -> Result<(), Error> {
         bound_payload(&mut event);
         self.totals.count(&event);
-        let data = match &mut event.body {
-            Body::TlsData(tls) => std::mem::take(&mut tls.data),
-            _ => Vec::new(),
-        };
-        self.payload_bytes += data.len() as u64;
-        let store = &mut self.open.chunks;
-        let chunks = cut(&data).map(|chunk| store.intern(chunk)).collect::<Result<_, _>>();
-        let chunks = chunks.map_err(Error::Memory)?;
-        let row = Row { seq: self.next_seq, event, chunks };
+        let seq = self.next_seq;
         self.next_seq += 1;
-        let newest = row.event.ts;
-        let first = *self.open.first_ts.get_or_insert(newest);
-        self.open.row_bytes += row.accounted_bytes();
-        self.open.rows.push(row);
-        let full =
-            self.open.row_bytes + self.open.chunks.accounted_bytes() >= self.limits.group_bytes;
-        if full || newest.0.saturating_sub(first.0) >= self.limits.group_age_ns {
+        self.keep(&event, seq).map_err(Error::Memory)?;
+        let first = *self.open.first_ts.get_or_insert(event.ts);
+        let age_ns = event.ts.0.saturating_sub(first.0);
+        let full = self.open.accounted_bytes() >= self.limits.group_bytes
+            || self.open.list_values >= MAX_GROUP_LIST_VALUES / 2;
+        if full || age_ns >= self.limits.group_age_ns {
             self.close_row_group()?;
         }
+        Ok(())
+    }
+
+    /// Adds a row to the open group.
+    fn keep(&mut self, event: &Event, seq: u64) -> io::Result<()> {
+        let data = match &event.body {
+            Body::TlsData(tls) => tls.data.as_slice(),
+            _ => &[],
+        };
+        let chunks = &mut self.open.chunks;
+        let payload: Vec<_> =
+            cut(data).map(|chunk| chunks.intern(chunk)).collect::<Result<_, _>>()?;
+        self.payload_bytes += data.len() as u64;
+        self.row.clear();
+        cells::write(event, seq, &payload, &mut self.row);
+        let cells = self.open.cells.keep(&self.row)?;
+        self.open.list_values += match &event.body {
+            Body::ProcessSeen(image) | Body::ProcessExec(image) => image.argv.len(),
+            Body::TlsData(tls) => payload.len().max(tls.call_ts.len()),
+            _ => 0,
+        };
+        let (kind, ts, payload_bytes) = (event.body.kind(), event.ts, data.len());
+        self.open.rows.push(Row { kind, ts, seq, payload_bytes, cells });
         Ok(())
     }
 
@@ -163,19 +219,18 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// When the sink cannot be written.
     pub fn close_row_group(&mut self) -> Result<(), Error> {
-        let OpenGroup { mut rows, chunks, .. } =
-            std::mem::replace(&mut self.open, OpenGroup::new());
-        rows.sort_unstable_by_key(Row::sort_key);
+        let mut group = std::mem::replace(&mut self.open, OpenGroup::new());
+        let mut rows = std::mem::take(&mut group.rows);
+        rows.sort_unstable_by_key(|row| (row.kind, row.ts, row.seq));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch_length(rest));
-            let batch = encode(batch, &chunks).map_err(parquet::errors::ParquetError::from)?;
-            self.parquet.write(&batch)?;
+            self.parquet.write(&group.encode(batch)?)?;
             rest = later;
         }
         // The dictionary of the Parquet writer holds the payload by now; compressing it needs the
         // memory that these give back.
-        drop((rows, chunks));
+        drop((rows, group));
         self.parquet.flush()?;
         Ok(())
     }
@@ -212,56 +267,14 @@ fn bound_payload(event: &mut Event) {
     }
 }
 
-impl Row {
-    /// Memory of the row and what it owns, allocator overhead included; chunk bytes are accounted
-    /// by the store.
-    fn accounted_bytes(&self) -> usize {
-        const ALLOCATION_BYTES: usize = 16;
-        let text = |text: &Option<String>| text.as_ref().map_or(0, |t| t.len() + ALLOCATION_BYTES);
-        let owned = match &self.event.body {
-            Body::ProcessSeen(image) | Body::ProcessExec(image) => {
-                let arg = |arg: &String| arg.len() + size_of::<String>() + ALLOCATION_BYTES;
-                image.argv.iter().map(arg).sum::<usize>() + text(&image.exe) + text(&image.cwd)
-            }
-            Body::TlsData(tls) => {
-                tls.library.len()
-                    + tls.call_ts.len() * (size_of::<WallNanos>() + size_of::<u64>())
-                    + 4 * ALLOCATION_BYTES
-            }
-            Body::Loss(loss) => loss.event_class.len() + loss.cause.len() + 2 * ALLOCATION_BYTES,
-            Body::Probe(probe) => {
-                probe.path.len()
-                    + probe.detail.len()
-                    + text(&probe.library)
-                    + text(&probe.build_id)
-                    + 2 * ALLOCATION_BYTES
-            }
-            _ => 0,
-        };
-        size_of::<Self>() + size_of_val(&*self.chunks) + text(&self.event.comm) + owned
-    }
-}
-
 /// How many of `rows` go into the next batch; at least one.
 fn batch_length(rows: &[Row]) -> usize {
     let mut payload_bytes = 0;
     let fits = |row: &&Row| {
-        payload_bytes += row.payload_bytes();
+        payload_bytes += row.payload_bytes;
         payload_bytes <= BATCH_PAYLOAD_BYTES
     };
     rows.iter().take(BATCH_ROWS).take_while(fits).count().max(1)
-}
-
-fn is_identifier(column: Column) -> bool {
-    matches!(
-        column,
-        Column::Pid
-            | Column::ProcessStartTs
-            | Column::Tid
-            | Column::Ppid
-            | Column::Uid
-            | Column::ConnId
-    )
 }
 
 /// How each column is encoded.
@@ -293,12 +306,14 @@ fn properties() -> Result<WriterProperties, Error> {
             ColumnType::Utf8List => {
                 properties.set_column_statistics_enabled(path, EnabledStatistics::None)
             }
-            // Identifiers repeat: their dictionary is smaller than their differences.
-            _ if is_identifier(*column) => properties,
-            ColumnType::Timestamp
-            | ColumnType::TimestampList
-            | ColumnType::Int64List
-            | ColumnType::Int64 => properties
+            // Distinct in nearly every row: a dictionary would only be in the way.
+            ColumnType::Timestamp if *column == Column::Ts => {
+                properties.set_column_dictionary_enabled(path, false)
+            }
+            // Delta encoding is for `seq` alone, although with times and offsets it would make a file
+            // of small events 20 % smaller: fastparquet decodes differences of more than 28 bits
+            // wrongly, and reads beyond the end of a page without values.
+            ColumnType::Int64 if *column == Column::Seq => properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             _ => properties,

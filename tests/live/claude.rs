@@ -4,13 +4,14 @@
 //! cache outside the checkout (`AGENTSIGHT_CACHE_DIR`) and runs with a home directory, a key and a
 //! network of its own. What it sends holds its vendor's texts: nothing of it is kept.
 
+use std::env::split_paths;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::client::python;
 use super::compare::Expected;
 use super::host::{Host, PATIENCE, live, skip};
-use super::recorder::{Recording, Running, record};
+use super::recorder::{Recording, Running, record, recorder};
 use super::support::mock::Server;
 use super::support::mock::script::{Delivery, Script};
 use super::support::mock::split::Split;
@@ -187,11 +188,19 @@ fn claude_code_launched_by_the_recorder_is_recorded_whole() {
 fn claude_code_started_after_the_recorder_is_recorded_whole() {
     live_with_agent(|session| {
         session.open_gate();
-        let recording = Recording::start(&session.output(), &["-c", "claude"]);
-        let ended = Running::start(&mut session.agent()).end().succeeded();
+        // Where users have their agents: the recorder probes them before they run.
+        let bin = session.program.parent().unwrap().to_owned();
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        let search = std::env::join_paths(std::iter::once(bin).chain(split_paths(&search)));
+        let mut recorder = recorder(&session.output());
+        let recorder = recorder.args(["-c", "claude"]).env("PATH", search.unwrap());
+        let recording = Recording::start_as(recorder, &session.output());
+        let agent = Running::start(&mut session.agent());
+        let pid = agent.pid();
+        let ended = agent.end().succeeded();
         let trace = Trace::open(&recording.stop());
         session.check_work(&trace);
-        Expected::all(&session.served(&ended.stdout)).check(&trace);
+        Expected::all(&session.served(&ended.stdout)).by(pid).check(&trace);
     });
 }
 
@@ -203,11 +212,12 @@ fn claude_code_that_runs_already_is_recorded_from_then_on() {
         let waiting = waiting.unwrap_or_else(|_| panic!("no tool call: {}", agent.stderr()));
         let recording = Recording::start(&session.output(), &["-c", "claude"]);
         session.open_gate();
+        let pid = agent.pid();
         let ended = agent.end().succeeded();
         let trace = Trace::open(&recording.stop());
         session.check_work(&trace);
         // What each connection had seen before the recording began is not in it.
         let before = |id: usize| waiting.connections.get(id).map_or(0, |c| c.exchanges.len());
-        Expected::from(&session.served(&ended.stdout), before).check(&trace);
+        Expected::from(&session.served(&ended.stdout), before).by(pid).check(&trace);
     });
 }

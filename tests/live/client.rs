@@ -1,7 +1,7 @@
 //! The clients that are recorded: what they ask, and the programs that ask it.
 //!
-//! Every client sends the same three requests over one kept connection, so that all of them are
-//! held to the same truth whatever TLS library they use.
+//! Every client sends the same three requests, over one kept connection where it can, so that all
+//! of them are held to the same truth whatever TLS library they use.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -106,6 +106,13 @@ impl Task {
         let mut command = Command::new(python());
         command.arg(script);
         self.arguments(&mut command);
+        command
+    }
+
+    /// The same program, which takes failures as they come and connects anew after each.
+    pub fn hardened_python(&self, host: &Host) -> Command {
+        let mut command = self.python(host, "client.py");
+        command.env("CLIENT_GOES_ON", "1");
         command
     }
 

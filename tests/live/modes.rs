@@ -84,7 +84,7 @@ fn a_client_started_by_a_recorded_shell_is_recorded_too() {
         let depth = trace.number(
             "select count(*) from processes child \
              join processes parent on child.ppid = parent.pid \
-             join processes top on parent.ppid = top.pid where child.exit_code = 0",
+             join processes root on parent.ppid = root.pid where child.exit_code = 0",
         );
         assert_eq!(depth, 1, "{}", trace.summary());
     });

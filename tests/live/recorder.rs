@@ -150,7 +150,13 @@ impl Recording {
     /// Starts the recorder with these arguments and waits until its probes are in place.
     #[track_caller]
     pub fn start<A: AsRef<OsStr>>(output: &Path, arguments: &[A]) -> Self {
-        let mut running = Running::start(recorder(output).args(arguments));
+        Self::start_as(recorder(output).args(arguments), output)
+    }
+
+    /// The same for a command line of [`recorder`].
+    #[track_caller]
+    pub fn start_as(recorder: &mut Command, output: &Path) -> Self {
+        let mut running = Running::start(recorder);
         running.says("agentsight-rec: recording to ");
         Self { running, output: output.to_owned() }
     }

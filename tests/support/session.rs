@@ -4,23 +4,25 @@
 //! differs from turn to turn, a JSON body of all earlier messages written in 16 KiB calls, and a
 //! response read as many small server-sent events. The same seed always gives the same events.
 
+#![allow(dead_code, reason = "each program that includes it uses a part")]
+
 use agentsight::event::{Body, Direction, Event, ProcessId, TlsData};
 use agentsight::time::WallNanos;
 
 /// When the first event happens.
-pub const START: i64 = 1_800_000_000_000_000_000;
+pub(crate) const START: i64 = 1_800_000_000_000_000_000;
 
 /// A pseudo-random generator (xorshift64*), so that no dependency decides the bytes.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Any seed but 0 gives its own sequence.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.max(1))
     }
 
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -28,12 +30,12 @@ impl Random {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.bits() % end
     }
 
     /// About `bytes` of words: compresses as prose and code do, about threefold.
-    pub fn text(&mut self, bytes: usize) -> String {
+    pub(crate) fn text(&mut self, bytes: usize) -> String {
         const SYLLABLES: [&str; 24] = [
             "ra", "to", "mi", "ker", "nel", "fs", "lo", "ad", "ex", "ec", "pa", "ge", "é", "bo",
             "st", "re", "am", "in", "ode", "vi", "ew", "qu", "_", "un",
@@ -54,13 +56,13 @@ impl Random {
     }
 
     /// Bytes that do not compress.
-    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count.div_ceil(8)).flat_map(|_| self.bits().to_le_bytes()).take(count).collect()
     }
 }
 
 /// The traffic of one connection.
-pub struct Connection {
+pub(crate) struct Connection {
     conn_id: u64,
     ts: i64,
     written: u64,
@@ -69,12 +71,12 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose first event happens at [`START`].
-    pub fn new(conn_id: u64) -> Self {
+    pub(crate) fn new(conn_id: u64) -> Self {
         Self { conn_id, ts: START, written: 0, read: 0 }
     }
 
     /// One call of the TLS library, some microseconds after the last.
-    pub fn call(&mut self, direction: Direction, data: &[u8], pause_ns: i64) -> Event {
+    pub(crate) fn call(&mut self, direction: Direction, data: &[u8], pause_ns: i64) -> Event {
         self.ts += pause_ns;
         let offset = match direction {
             Direction::Read => &mut self.read,
@@ -103,7 +105,7 @@ impl Connection {
 }
 
 /// Sends a session of `turns` requests, single calls in the order of capture, to `out`.
-pub fn resend_history(turns: usize, seed: u64, out: &mut impl FnMut(Event)) {
+pub(crate) fn resend_history(turns: usize, seed: u64, out: &mut impl FnMut(Event)) {
     let mut random = Random::new(seed);
     let mut connection = Connection::new(seed);
     let mut messages = format!("{:?}", random.text(40_000));

@@ -13,9 +13,26 @@ pub(crate) const START: WallNanos = WallNanos(1_800_000_000_000_000_000);
 /// What a transcript says happened, in order.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Call { conn_id: u64, direction: Direction, ts: WallNanos, bytes: Vec<u8>, lost: u64 },
-    Close { conn_id: u64, ts: WallNanos },
-    Exit { ts: WallNanos },
+    Call {
+        conn_id: u64,
+        direction: Direction,
+        ts: WallNanos,
+        bytes: Vec<u8>,
+        lost: u64,
+    },
+    /// Bytes of which no event tells.
+    Unseen {
+        conn_id: u64,
+        direction: Direction,
+        bytes: u64,
+    },
+    Close {
+        conn_id: u64,
+        ts: WallNanos,
+    },
+    Exit {
+        ts: WallNanos,
+    },
 }
 
 /// How calls become events.
@@ -48,12 +65,13 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         }
         let mut words = line.split(' ');
         let verb = words.next().unwrap_or_default();
-        let (mut conn_id, mut elapsed_ms, mut lost) = (1, 1.0, 0);
+        let (mut conn_id, mut elapsed_ms, mut lost, mut unseen) = (1, 1.0, 0, 0);
         for word in words {
             match word.split_at(1) {
                 ("@", number) => conn_id = number.parse().unwrap(),
                 ("+", ms) => elapsed_ms = ms.parse().unwrap(),
                 ("!", bytes) => lost = bytes.parse().unwrap(),
+                ("?", bytes) => unseen = bytes.parse().unwrap(),
                 _ => wrong("unknown word"),
             }
         }
@@ -71,6 +89,10 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
             }
             _ => wrong("expected >>>, <<<, close or exit"),
         };
+        if unseen > 0 {
+            steps.push(Step::Unseen { conn_id, direction, bytes: unseen });
+            continue;
+        }
         let mut content = Vec::new();
         let is_content = |line: &str| {
             !line.is_empty()
@@ -189,16 +211,21 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     let mut offsets = std::collections::HashMap::new();
     let mut number = 0;
+    let mut must_split = false;
     for step in steps {
         match step {
             Step::Close { conn_id, ts } => {
                 events.push(event(*ts, Body::TlsClose { conn_id: *conn_id }));
             }
             Step::Exit { ts } => events.push(event(*ts, Body::ProcessExit(Exit::default()))),
+            Step::Unseen { conn_id, direction, bytes } => {
+                *offsets.entry((*conn_id, *direction)).or_default() += bytes;
+                must_split = true;
+            }
             Step::Call { conn_id, direction, ts, bytes, lost } => {
                 let offset: &mut u64 = offsets.entry((*conn_id, *direction)).or_default();
                 let joined = match (cut, events.last_mut()) {
-                    (Cut::Joined, Some(last)) => {
+                    (Cut::Joined, Some(last)) if !std::mem::take(&mut must_split) => {
                         join(last, *conn_id, *direction, *ts, bytes, *lost)
                     }
                     _ => false,

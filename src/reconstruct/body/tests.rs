@@ -144,6 +144,18 @@ fn plain_content_is_read_to_its_end_and_kept_up_to_the_limit() {
 }
 
 #[test]
+fn an_end_on_the_border_of_an_output_step_is_an_end() {
+    for length in [16 << 10, 32 << 10] {
+        for coding in ["gzip", "deflate", "zstd"] {
+            let mut exact = body(&[coding]);
+            let wire = encoded(coding, &vec![b'x'; length]);
+            assert_eq!(decode(&mut exact, &[&wire, b""]).concat().len(), length);
+            assert!(exact.is_decoded(), "{coding} {length}");
+        }
+    }
+}
+
+#[test]
 fn a_window_larger_than_the_coding_allows_is_refused() {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 0).unwrap();
     encoder.window_log(27).unwrap();

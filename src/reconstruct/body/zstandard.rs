@@ -31,6 +31,7 @@ impl Decoder {
         Some(Self { raw, wanted: 0 })
     }
 
+    /// `input` is not empty.
     pub(super) fn decode(&mut self, input: &[u8], output: Output<'_>) -> Result<(), Stop> {
         let mut buffer = [0; STEP_BYTES];
         let mut left = input;
@@ -47,7 +48,8 @@ impl Decoder {
             if written > 0 {
                 output(&buffer[..written])?;
             }
-            if left.is_empty() && written < buffer.len() {
+            // At the end of a frame all is out; asking further would begin the next frame.
+            if left.is_empty() && (written < buffer.len() || wanted == 0) {
                 return Ok(());
             }
             if read == 0 && written == 0 {

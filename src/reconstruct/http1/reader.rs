@@ -203,18 +203,10 @@ impl Reader {
                 }
                 Some(Part::Body(Cow::Borrowed(input.take(taken))))
             }
-            State::Chunked(chunked) => match chunked.step(&mut input.bytes) {
-                Step::Data(data) => Some(Part::Body(Cow::Borrowed(data))),
-                Step::NeedMore => None,
-                Step::End(trailers) => {
-                    self.state = State::Between;
-                    Some(Part::End(trailers))
-                }
-                Step::Malformed => {
-                    self.state = State::Lost { in_chunks: false };
-                    Some(Part::Broken(PartialReason::Malformed))
-                }
-            },
+            State::Chunked(chunked) => {
+                let step = chunked.step(&mut input.bytes);
+                self.next_chunked(step)
+            }
             State::UntilClose => Some(Part::Body(Cow::Borrowed(input.take_all()))),
             State::Tunnel => {
                 input.take_all();
@@ -427,6 +419,21 @@ impl Reader {
             self.state = State::Lost { in_chunks: false };
             Some(Part::Broken(PartialReason::Malformed))
         })
+    }
+
+    fn next_chunked<'a>(&mut self, step: Step<'a>) -> Option<Part<'a>> {
+        match step {
+            Step::Data(data) => Some(Part::Body(Cow::Borrowed(data))),
+            Step::NeedMore => None,
+            Step::End(trailers) => {
+                self.state = State::Between;
+                Some(Part::End(trailers))
+            }
+            Step::Malformed => {
+                self.state = State::Lost { in_chunks: false };
+                Some(Part::Broken(PartialReason::Malformed))
+            }
+        }
     }
 
     fn start(&mut self) -> Part<'static> {

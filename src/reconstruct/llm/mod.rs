@@ -249,5 +249,35 @@ fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
+/// Runs any bytes through everything that reads bodies and stream events.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let data = String::from_utf8_lossy(bytes);
+    for api in [Api::Anthropic, Api::OpenaiChat] {
+        let mut reply = Reply::default();
+        let (mut whole, mut single) = (
+            JsonFields::new(api.response_fields(), MAX_RESPONSE_VALUE_BYTES),
+            JsonFields::new(api.response_fields(), MAX_RESPONSE_VALUE_BYTES),
+        );
+        whole.push(bytes);
+        bytes.chunks(1).for_each(|byte| single.push(byte));
+        for name in api.response_fields() {
+            assert_eq!(whole.value(name), single.value(name));
+        }
+        match api {
+            Api::Anthropic => {
+                anthropic::event(&mut reply, WallNanos(0), None, &data);
+                anthropic::response(&mut reply, &whole);
+                anthropic::usage(&reply.usage);
+            }
+            Api::OpenaiChat => {
+                openai_chat::event(&mut reply, WallNanos(0), &data);
+                openai_chat::response(&mut reply, &whole);
+                openai_chat::usage(&reply.usage);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

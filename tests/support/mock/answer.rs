@@ -79,8 +79,8 @@ pub struct Usage {
     pub cache_creation_tokens: u64,
     /// All output, reasoning included.
     pub output_tokens: u64,
-    /// The reasoning part of the output.
-    pub reasoning_tokens: u64,
+    /// The reasoning part of the output; absent when the client is not told.
+    pub reasoning_tokens: Option<u64>,
 }
 
 impl Usage {
@@ -91,7 +91,7 @@ impl Usage {
             cache_read_tokens: 20_023 + 1_000 * answer,
             cache_creation_tokens: 837 + 1_000 * answer,
             output_tokens: 149 + 1_000 * answer,
-            reasoning_tokens: 41 + answer,
+            reasoning_tokens: Some(41 + answer),
         }
     }
 

@@ -10,14 +10,10 @@ use super::answer::{Answer, Block, Context, Event, Known, STREAM_ERROR, Usage};
 /// The event stream of an answer.
 pub fn events(answer: &Answer, context: &Context) -> Vec<Event> {
     let mut stream = Stream::default();
-    let mut first = usage_json(&context.usage);
-    first["output_tokens"] = json!(1);
-    if let Some(first) = first.as_object_mut() {
-        first.remove("output_tokens_details");
-    }
     stream.known.usage =
-        Some(Usage { output_tokens: 1, reasoning_tokens: 0, ..context.usage.clone() });
-    let message = message(context, json!([]), Value::Null, first);
+        Some(Usage { output_tokens: 1, reasoning_tokens: None, ..context.usage.clone() });
+    let first = stream.known.usage.as_ref().map(usage_json);
+    let message = message(context, json!([]), Value::Null, json!(first));
     stream.push(json!({"type": "message_start", "message": message}));
     for (index, block) in answer.blocks.iter().enumerate() {
         push_block(&mut stream, answer, context, index, block);
@@ -147,13 +143,16 @@ fn message(context: &Context, content: Value, stop_reason: Value, usage: Value) 
 }
 
 fn usage_json(usage: &Usage) -> Value {
-    json!({
+    let mut fields = json!({
         "input_tokens": usage.input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_tokens,
         "cache_read_input_tokens": usage.cache_read_tokens,
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
-    })
+    });
+    if let Some(reasoning) = usage.reasoning_tokens {
+        fields["output_tokens_details"] = json!({"thinking_tokens": reasoning});
+    }
+    fields
 }
 
 fn stop_reason(answer: &Answer) -> String {

@@ -138,7 +138,7 @@ fn chunk(context: &Context, choices: Value, usage: Value) -> Value {
 
 fn usage_json(usage: &Usage) -> Value {
     let prompt = usage.total_input_tokens();
-    json!({
+    let mut fields = json!({
         "prompt_tokens": prompt,
         "completion_tokens": usage.output_tokens,
         "total_tokens": prompt + usage.output_tokens,
@@ -146,8 +146,11 @@ fn usage_json(usage: &Usage) -> Value {
             "cached_tokens": usage.cache_read_tokens,
             "cache_write_tokens": usage.cache_creation_tokens,
         },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    })
+    });
+    if let Some(reasoning) = usage.reasoning_tokens {
+        fields["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
+    }
+    fields
 }
 
 fn stop_reason(answer: &Answer) -> String {

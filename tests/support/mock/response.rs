@@ -106,6 +106,7 @@ impl Response<'_, '_> {
             let sent = if cut { &document[..document.len() / 2] } else { document };
             body.write(self.wire, &self.rule.delivery, sent)?;
             if cut {
+                self.sized(&body);
                 return Ok(End::Cut);
             }
             body.end(self.wire)?;
@@ -138,6 +139,7 @@ impl Response<'_, '_> {
             let bytes = event.to_bytes(line_end);
             if delivery.cut_after_events == Some(index) {
                 body.write(self.wire, delivery, &bytes[..bytes.len() / 2])?;
+                self.sized(&body);
                 return Ok(End::Cut);
             }
             body.write(self.wire, delivery, &bytes)?;
@@ -203,11 +205,18 @@ impl Response<'_, '_> {
         });
     }
 
+    /// Notes how much of the body has been sent.
+    fn sized(&self, body: &Body) {
+        self.service.log.note(self.wire.id(), |exchange| {
+            (exchange.response_body_bytes, exchange.response_wire_bytes) = body.sizes;
+        });
+    }
+
     fn finish(&self, body: &Body) -> End {
+        self.sized(body);
         self.service.log.note(self.wire.id(), |exchange| {
             exchange.end_ts = Some(now());
             exchange.complete = true;
-            (exchange.response_body_bytes, exchange.response_wire_bytes) = body.sizes;
         });
         if body.close { End::Closed } else { End::Open }
     }

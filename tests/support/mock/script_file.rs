@@ -77,12 +77,12 @@ fn block(value: &Value) -> Result<Block, String> {
 
 fn usage(value: &Value) -> Result<Usage, String> {
     let mut fields = Fields::of(value)?;
-    let mut count = |name| fields.take(name, number).map(Option::unwrap_or_default);
+    let mut count = |name| fields.take(name, number);
     let usage = Usage {
-        input_tokens: count("input_tokens")?,
-        cache_read_tokens: count("cache_read_tokens")?,
-        cache_creation_tokens: count("cache_creation_tokens")?,
-        output_tokens: count("output_tokens")?,
+        input_tokens: count("input_tokens")?.unwrap_or_default(),
+        cache_read_tokens: count("cache_read_tokens")?.unwrap_or_default(),
+        cache_creation_tokens: count("cache_creation_tokens")?.unwrap_or_default(),
+        output_tokens: count("output_tokens")?.unwrap_or_default(),
         reasoning_tokens: count("reasoning_tokens")?,
     };
     fields.end()?;

@@ -1,5 +1,7 @@
 //! Programs to observe, and what was observed of them.
 
+mod calls;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -7,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentsight::capture::bpf::{Capture, Error, Options, TlsFunction};
@@ -41,15 +44,17 @@ pub(crate) fn capture_with(run: &Run, options: &Options) -> Capture {
 impl Run {
     /// `None`, with a message, where BPF programs cannot be loaded.
     pub(crate) fn new(topic: &str) -> Option<Self> {
-        match Capture::load(&Options::default()) {
-            Ok(_) => {}
+        static UNAVAILABLE: OnceLock<Option<String>> = OnceLock::new();
+        let unavailable = UNAVAILABLE.get_or_init(|| match Capture::load(&Options::default()) {
+            Ok(_) => None,
             Err(error @ (Error::Refused { .. } | Error::Map { .. } | Error::Ring(_))) => {
                 panic!("{error:?}")
             }
-            Err(error) => {
-                eprintln!("SKIPPED: {error}");
-                return None;
-            }
+            Err(error) => Some(error.to_string()),
+        });
+        if let Some(reason) = unavailable {
+            eprintln!("SKIPPED: {topic}: {reason}");
+            return None;
         }
         let name = format!("as-live-{topic}-{}", std::process::id());
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -82,14 +87,29 @@ impl Run {
 
     /// Runs `program` under the name that is looked for, until it ends.
     pub(crate) fn command(&mut self, program: &str, arguments: &[&str]) {
+        let link = self.link_to(program);
+        self.plain(link.to_str().expect("utf-8"), arguments);
+    }
+
+    fn link_to(&self, program: &str) -> PathBuf {
         let link = self.dir.path().join("bin").join(&self.name);
         fs::create_dir_all(link.parent().expect("has one")).expect("writable");
         symlink(program, &link).expect("writable");
-        self.plain(link.to_str().expect("utf-8"), arguments);
+        link
     }
 
     pub(crate) fn shell(&mut self, script: &str) {
         self.command("/bin/sh", &["-c", script]);
+    }
+
+    /// The same while the rings are being read, for scripts that produce more than fits in them.
+    pub(crate) fn shell_while_draining(&mut self, script: &str, capture: &mut Capture) {
+        let link = self.link_to("/bin/sh");
+        let mut child = self.spawn(link.to_str().expect("utf-8"), &["-c", script]);
+        while child.try_wait().expect("it was started").is_none() {
+            let mut sink = |event| self.events.push(event);
+            capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");
+        }
     }
 
     pub(crate) fn python(&mut self, script: &str) {
@@ -106,6 +126,7 @@ impl Run {
     /// Starts a program, tracks it by pid, then lets it read a line.
     pub(crate) fn tracked(&mut self, capture: &mut Capture, program: &str, arguments: &[&str]) {
         let mut child = self.spawn(program, arguments);
+        capture.track(child.id(), false).expect("it runs");
         capture.track(child.id(), true).expect("it runs");
         child.stdin.take().expect("piped").write_all(b"go\n").expect("it reads");
         self.wait(child);
@@ -134,12 +155,15 @@ impl Run {
         let deadline = Instant::now() + Duration::from_secs(20);
         let pid = self.pid();
         let events = &mut self.events;
-        let mut ended = false;
+        let is_end = |event: &Event| {
+            matches!(event.body, Body::ProcessExit(_))
+                && event.process.is_some_and(|process| process.pid == pid)
+        };
+        let mut ended = events.iter().any(is_end);
         while !ended {
             assert!(Instant::now() < deadline, "no exit of {pid} among {events:#?}");
             let mut sink = |event: Event| {
-                ended |= matches!(event.body, Body::ProcessExit(_))
-                    && event.process.is_some_and(|process| process.pid == pid);
+                ended |= is_end(&event);
                 events.push(event);
             };
             capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");
@@ -226,6 +250,30 @@ impl Run {
         let ledger = capture.losses().expect("the ledger is readable");
         let class = ledger.iter().find(|class| class.event_class == "tls_data").expect("a class");
         assert_eq!(bytes, class.entry.submitted_bytes);
+    }
+}
+
+/// A process that has ended and is not waited for before this is dropped.
+pub(crate) struct Zombie(Child);
+
+impl Zombie {
+    pub(crate) fn new() -> Self {
+        let child = Command::new("/bin/true").spawn().expect("it exists");
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).expect("not waited for").contains(") Z ") {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Zombie {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
     }
 }
 

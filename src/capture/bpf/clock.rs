@@ -1,0 +1,38 @@
+//! The clocks and the page size of the host, read through libc.
+
+use crate::time::{BootNanos, ClockAnchor, WallNanos};
+
+/// Now, on the clock the kernel stamps records with.
+pub(super) fn boot_now() -> BootNanos {
+    BootNanos(read_clock(libc::CLOCK_BOOTTIME) as u64)
+}
+
+/// Reads both clocks as one instant: of a few tries, the one with the least time in between.
+pub(super) fn anchor() -> ClockAnchor {
+    let tries = (0..5).map(|_| {
+        let before = boot_now().0;
+        let wall = read_clock(libc::CLOCK_REALTIME);
+        let after = boot_now().0;
+        (after - before, before + (after - before) / 2, wall)
+    });
+    let (_, boot, wall) = tries.min_by_key(|(gap, _, _)| *gap).expect("five tries");
+    ClockAnchor { boot: BootNanos(boot), wall: WallNanos(wall) }
+}
+
+fn read_clock(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable; both clocks exist on every kernel that runs these programs.
+    #[expect(unsafe_code, reason = "std does not read CLOCK_BOOTTIME")]
+    unsafe {
+        libc::clock_gettime(clock, &raw mut time);
+    }
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// The unit of the kernel's resident set sizes.
+pub(super) fn page_bytes() -> u64 {
+    // SAFETY: takes and returns integers.
+    #[expect(unsafe_code, reason = "std does not tell the page size")]
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}

@@ -1,0 +1,165 @@
+//! Opening, configuring and loading the skeleton for the kernel at hand, by probing what it has.
+
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Iter, MapCore, MapFlags, MapInfo, ProgramType};
+
+use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
+use super::{Error, Options, clock};
+use crate::capture::abi;
+
+/// Programs whose first argument that is not an option names what they really run. Versions at the
+/// end (`python3.11`) need not be listed.
+const INTERPRETERS: [&str; 16] = [
+    "node", "nodejs", "bun", "deno", "tsx", "python", "pypy", "ruby", "perl", "sh", "bash", "dash",
+    "zsh", "env", "npx", "uv",
+];
+
+/// What the kernel offers beyond the minimum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Features {
+    /// Programs can tell through which probe they were called (5.15).
+    pub(super) attach_cookie: bool,
+    /// Records can have the size of what they hold (6.16).
+    pub(super) exact_size: bool,
+}
+
+impl Features {
+    fn probe(options: &Options) -> Self {
+        let wanted = !options.force_compat;
+        Self {
+            attach_cookie: wanted && attach_cookie_exists(),
+            exact_size: wanted && kernel_has_function("bpf_probe_read_user_dynptr"),
+        }
+    }
+}
+
+/// Loads the programs, nothing attached yet, and tells them which names to look for.
+pub(super) fn load(options: &Options) -> Result<(AgentsightSkel<'static>, Features), Error> {
+    check_ring(options.payload_ring_bytes)?;
+    check_ring(options.control_ring_bytes)?;
+    let names = options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
+    set_printing(options.debug);
+
+    let features = Features::probe(options);
+    let mut skel = load_skeleton(options, features)?;
+    find_per_cpu_areas(&mut skel);
+    for name in INTERPRETERS {
+        put_name(&skel, &name_key(name)?, abi::NAME_INTERPRETER)?;
+    }
+    for (name, key) in options.names.iter().zip(&names) {
+        let interpreter = INTERPRETERS.contains(&name.as_str());
+        let flags = abi::NAME_WANTED | if interpreter { abi::NAME_INTERPRETER } else { 0 };
+        put_name(&skel, key, flags)?;
+    }
+    Ok((skel, features))
+}
+
+fn load_skeleton(options: &Options, features: Features) -> Result<AgentsightSkel<'static>, Error> {
+    // The skeleton borrows the slot it is opened into. A pointer's worth of memory is given up for
+    // each capture instead of making `Capture` refer to itself.
+    let slot = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = AgentsightSkelBuilder::default().open(slot).map_err(Error::from_load)?;
+    let rodata = open.maps.rodata_data.as_mut().expect("the object has read-only settings");
+    rodata.payload_wakeup_bytes = u64::from(options.payload_ring_bytes / 4);
+    rodata.has_attach_cookie = u8::from(features.attach_cookie);
+    rodata.force_compat = u8::from(options.force_compat);
+    rodata.possible_cpus = libbpf_rs::num_possible_cpus().map_err(Error::from_load)? as u32;
+    open.maps
+        .payload_ring
+        .set_max_entries(options.payload_ring_bytes)
+        .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
+        .map_err(Error::from_load)?;
+    open.load().map_err(Error::from_load)
+}
+
+/// Lets the programs find the per-CPU parts of memory counters. Without them, resident set sizes
+/// are only as exact as the kernel's own getrusage(2), so a failure is not worth stopping for.
+fn find_per_cpu_areas(skel: &mut AgentsightSkel<'_>) {
+    let Ok(info) = MapInfo::new(skel.maps.ledger.as_fd()) else { return };
+    let Some(bss) = skel.maps.bss_data.as_mut() else { return };
+    bss.area_map_id = info.info.id;
+    let iterator = skel.progs.find_per_cpu_areas.attach().and_then(|link| Iter::new(&link));
+    if let Ok(mut iterator) = iterator {
+        // It prints nothing: reading runs it.
+        let _ = iterator.read_to_end(&mut Vec::new());
+    }
+}
+
+fn check_ring(bytes: u32) -> Result<(), Error> {
+    if bytes.is_power_of_two() && u64::from(bytes) >= clock::page_bytes() {
+        Ok(())
+    } else {
+        Err(Error::RingSize { bytes })
+    }
+}
+
+fn name_key(name: &str) -> Result<[u8; abi::NAME_BYTES], Error> {
+    let limit = abi::NAME_BYTES - 1;
+    if name.len() > limit {
+        return Err(Error::NameTooLong { name: name.to_owned(), limit });
+    }
+    let mut key = [0; abi::NAME_BYTES];
+    key[..name.len()].copy_from_slice(name.as_bytes());
+    Ok(key)
+}
+
+fn put_name(skel: &AgentsightSkel<'_>, key: &[u8], flags: u32) -> Result<(), Error> {
+    skel.maps
+        .wanted_names
+        .update(key, &flags.to_ne_bytes(), MapFlags::ANY)
+        .map_err(|source| Error::Map { map: "wanted_names", source })
+}
+
+fn attach_cookie_exists() -> bool {
+    ProgramType::Kprobe
+        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
+        .unwrap_or(false)
+}
+
+fn kernel_has_function(name: &str) -> bool {
+    libbpf_rs::btf::Btf::from_vmlinux()
+        .is_ok_and(|btf| btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some())
+}
+
+/// libbpf prints to stderr by itself, also where a failure is expected.
+fn set_printing(debug: bool) {
+    #[expect(clippy::print_stderr, reason = "asked for")]
+    fn print(_: libbpf_rs::PrintLevel, message: String) {
+        eprint!("{message}");
+    }
+    libbpf_rs::set_print(debug.then_some((libbpf_rs::PrintLevel::Debug, print)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_could_never_match_is_refused() {
+        let longest = "n".repeat(abi::NAME_BYTES - 1);
+        let key = name_key(&longest).expect("fits with its NUL");
+        assert_eq!(key[abi::NAME_BYTES - 1], 0);
+        let refused = name_key(&format!("{longest}n"));
+        assert!(matches!(refused, Err(Error::NameTooLong { limit: 63, .. })));
+    }
+
+    #[test]
+    fn interpreters_fit_and_have_no_version_of_their_own() {
+        for name in INTERPRETERS {
+            name_key(name).expect("fits");
+            assert!(name.ends_with(|last: char| last.is_ascii_alphabetic()), "{name}");
+        }
+    }
+
+    #[test]
+    fn rings_the_kernel_would_refuse_are_refused_with_the_reason() {
+        for bytes in [0, 1024, 3 << 20] {
+            assert!(matches!(check_ring(bytes), Err(Error::RingSize { .. })), "{bytes}");
+        }
+        check_ring(16 << 20).expect("a power of two");
+    }
+}

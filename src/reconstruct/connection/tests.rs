@@ -1,0 +1,124 @@
+//! What a connection holds is bounded, whatever comes. What it finds is held by the transcripts
+//! of `tests/reconstruct.rs`.
+
+use super::*;
+use crate::reconstruct::finding::{Completeness, Exchange, Finding};
+
+/// A connection and what came of it.
+struct Fixture {
+    connection: Connection,
+    options: Options,
+    next_http_id: u64,
+    found: Vec<Exchange>,
+    offsets: [u64; 2],
+    now: i64,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            connection: Connection::new(1, None),
+            options: Options::default(),
+            next_http_id: 1,
+            found: Vec::new(),
+            offsets: [0; 2],
+            now: 0,
+        }
+    }
+
+    fn push(&mut self, direction: Direction, bytes: &[u8], lost_bytes: u64) {
+        self.now += 1;
+        let offset = &mut self.offsets[usize::from(direction == Direction::Write)];
+        let data = TlsData {
+            conn_id: 1,
+            direction,
+            stream_offset: *offset,
+            data_bytes: bytes.len() as u64 + lost_bytes,
+            lost_bytes,
+            data: bytes.to_vec(),
+            library: String::new(),
+            call_ts: Vec::new(),
+            call_bytes: Vec::new(),
+        };
+        *offset += data.data_bytes;
+        let found = &mut self.found;
+        let mut context = Context {
+            options: &self.options,
+            next_http_id: &mut self.next_http_id,
+            findings: &mut |finding| {
+                if let Finding::Exchange(exchange) = finding {
+                    found.push(*exchange);
+                }
+            },
+        };
+        self.connection.push(WallNanos(self.now), &data, &mut context);
+    }
+}
+
+#[test]
+fn reads_without_a_request_wait_within_a_limit() {
+    let mut fixture = Fixture::new();
+    for _ in 0..64 {
+        fixture.push(Direction::Read, &[b'x'; 64 << 10], 0);
+        assert!(fixture.connection.waiting_bytes <= MAX_WAITING_BYTES);
+    }
+    assert!(fixture.connection.waiting.is_empty(), "nothing waits once the limit was passed");
+    fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
+    fixture.push(Direction::Read, b"HTTP/1.1 204 No Content\r\n\r\n", 0);
+    let [late, whole] = &fixture.found[..] else { panic!("{:?}", fixture.found) };
+    assert_eq!(late.completeness, Completeness::Partial(PartialReason::JoinedLate));
+    assert_eq!(late.response_wire_bytes, 4 << 20);
+    assert_eq!(whole.completeness, Completeness::Complete);
+}
+
+#[test]
+fn many_tiny_reads_without_a_request_wait_within_a_limit() {
+    let mut fixture = Fixture::new();
+    for _ in 0..MAX_WAITING_PIECES * 2 {
+        fixture.push(Direction::Read, b"", 1);
+        assert!(fixture.connection.waiting.len() <= MAX_WAITING_PIECES);
+    }
+}
+
+#[test]
+fn requests_without_responses_are_given_up_beyond_a_limit() {
+    let mut fixture = Fixture::new();
+    for _ in 0..MAX_OPEN_EXCHANGES + 10 {
+        fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
+        assert!(fixture.connection.exchanges.len() <= MAX_OPEN_EXCHANGES);
+    }
+    assert_eq!(fixture.found.len(), 10);
+    let no_response = Completeness::Partial(PartialReason::NoResponse);
+    assert!(fixture.found.iter().all(|exchange| exchange.completeness == no_response));
+}
+
+#[test]
+fn an_opaque_connection_holds_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Read, b"settings", 0);
+    fixture.push(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0);
+    fixture.push(Direction::Read, &[b'x'; 1000], 0);
+    assert!(fixture.connection.waiting.is_empty());
+    assert_eq!(fixture.connection.waiting_bytes, 0);
+    assert!(fixture.found.is_empty());
+}
+
+#[test]
+fn a_response_nobody_asked_for_breaks_the_protocol() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
+    fixture.push(Direction::Read, b"HTTP/1.1 204 No Content\r\n\r\n", 0);
+    fixture.push(Direction::Read, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", 0);
+    fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
+    fixture.push(Direction::Read, b"HTTP/1.1 204 No Content\r\n\r\n", 0);
+    let outcome = |exchange: &Exchange| (exchange.status, exchange.completeness);
+    let malformed = Completeness::Partial(PartialReason::Malformed);
+    assert_eq!(
+        fixture.found.iter().map(outcome).collect::<Vec<_>>(),
+        [
+            (Some(204), Completeness::Complete),
+            (Some(408), malformed),
+            (Some(204), Completeness::Complete),
+        ]
+    );
+}

@@ -1,0 +1,215 @@
+//! What the fuzz targets in `fuzz/` run, as ordinary functions that unit tests run on seeds.
+//!
+//! Each takes any bytes and must not panic; most also hold a property that is worth more than
+//! that: where the input was cut must not show.
+
+use super::finding::Finding;
+use super::http1::framing::{self, Framing};
+use super::http1::reader::{Part, Reader};
+use super::protocol::Side;
+use super::stream::{Content, Piece};
+use super::{Options, Reconstructor, body, llm, sse};
+use crate::event::{Body, Direction, Event, Exit, ProcessId, TlsData};
+use crate::time::WallNanos;
+
+/// Bytes as a script of events: joined, reordered, overlapping, lost, closed.
+pub fn events(script: &[u8]) {
+    let options = Options { keep_bodies: true, max_body_bytes: 1 << 16 };
+    let mut reconstructor = Reconstructor::new(options);
+    let (mut calls, mut exchanges) = (0, 0);
+    let mut count = |finding: Finding| match finding {
+        Finding::Exchange(_) => exchanges += 1,
+        Finding::LlmCall(_) => calls += 1,
+        Finding::StreamEvent(_) => {}
+    };
+    let mut offsets = [0_u64; 4];
+    let mut rest = script;
+    let mut ts = 0;
+    while let [op, length, after @ ..] = rest {
+        ts += i64::from(*op & 1);
+        let (data, after) = after.split_at(usize::from(*length).min(after.len()));
+        rest = after;
+        reconstructor.push(&event(ts, *op, data, &mut offsets), &mut count);
+    }
+    reconstructor.finish(&mut count);
+    assert!(calls <= exchanges, "a call without its exchange");
+}
+
+fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
+    let conn_id = u64::from(op >> 1 & 1);
+    let direction = if op & 4 == 0 { Direction::Read } else { Direction::Write };
+    let offset = &mut offsets[usize::from(op >> 1 & 3)];
+    let stream_offset = match op >> 3 & 7 {
+        0 => offset.saturating_sub(3),
+        1 => offset.saturating_add(5),
+        2 => u64::MAX - 7,
+        _ => *offset,
+    };
+    let lost_bytes = if op >> 3 & 7 == 3 { 9 } else { 0 };
+    let data_bytes = data.len() as u64 + lost_bytes;
+    *offset = stream_offset.saturating_add(data_bytes).min(1 << 40);
+    let body = match op >> 6 {
+        3 if op & 8 == 0 => Body::TlsClose { conn_id },
+        3 => Body::ProcessExit(Exit::default()),
+        _ => Body::TlsData(TlsData {
+            conn_id,
+            direction,
+            stream_offset,
+            data_bytes,
+            lost_bytes,
+            data: data.to_vec(),
+            library: String::new(),
+            call_ts: if op >> 6 == 2 { vec![WallNanos(ts); 2] } else { Vec::new() },
+            call_bytes: if op >> 6 == 2 { vec![3, u64::MAX] } else { Vec::new() },
+        }),
+    };
+    let process = Some(ProcessId { pid: 1, start_ts: WallNanos(0) });
+    Event { ts: WallNanos(ts), process, tid: None, comm: None, body }
+}
+
+/// An HTTP/1 direction, whole and byte by byte; a zero byte in front of a byte is a new call.
+pub fn http1(bytes: &[u8]) {
+    for side in [Side::Request, Side::Response] {
+        assert_eq!(http1_parts(side, bytes, usize::MAX), http1_parts(side, bytes, 1));
+    }
+}
+
+/// The parts as text, neighbouring content joined.
+fn http1_parts(side: Side, bytes: &[u8], piece_bytes: usize) -> String {
+    let mut reader = Reader::new(side);
+    let (mut parts, mut in_body) = (String::new(), false);
+    for (call, call_bytes) in bytes.split(|byte| *byte == 0).enumerate() {
+        for piece in call_bytes.chunks(piece_bytes.min(call_bytes.len().max(1))) {
+            let ts = WallNanos(call as i64);
+            let mut input = reader.input(Piece { ts, content: Content::Data(piece) });
+            while let Some(part) = reader.next(&mut input, call % 2 == 0) {
+                let framing = match &part {
+                    Part::RequestHead(head) => Some(framing::request(head)),
+                    Part::ResponseHead(head) => Some(framing::response(head, None)),
+                    _ => None,
+                };
+                if let Some(framing) = framing {
+                    reader.frame(framing);
+                    if framing == Framing::Tunnel {
+                        reader.tunnel();
+                    }
+                }
+                match part {
+                    Part::Body(content) if in_body => {
+                        parts.push_str(&content.escape_ascii().to_string())
+                    }
+                    Part::Body(content) => {
+                        parts.push_str(&format!("\nbody {}", content.escape_ascii()))
+                    }
+                    // How much is skipped at a time depends on the pieces.
+                    Part::Skipped(_) => continue,
+                    ref other => parts.push_str(&format!("\n{other:?}")),
+                }
+                in_body = parts.rfind('\n').is_some_and(|at| parts[at..].starts_with("\nbody "));
+            }
+        }
+    }
+    parts
+}
+
+/// A body: the first byte chooses the codings, the second where the rest is cut.
+pub fn content_coding(bytes: &[u8]) {
+    let [choice, cut, wire @ ..] = bytes else { return };
+    let names = ["gzip", "deflate", "br", "zstd", "identity", "unknown"];
+    let name = |number: u8| names[usize::from(number) % names.len()].to_owned();
+    let codings = match choice >> 6 {
+        0 => vec![name(*choice)],
+        _ => vec![name(*choice), name(choice >> 3)],
+    };
+    let (first, second) = wire.split_at(usize::from(*cut).min(wire.len()));
+    let max_bytes = 1 << 16;
+    let mut content = body::Body::new(&codings, true, max_bytes);
+    let mut handed_on = 0;
+    for piece in [first, second] {
+        content.push(piece, &mut |decoded| handed_on += decoded.len() as u64);
+    }
+    assert_eq!(content.wire_bytes(), wire.len() as u64);
+    assert_eq!(content.decoded_bytes(), handed_on);
+    assert!(content.take_kept().is_some_and(|kept| kept.len() as u64 <= max_bytes));
+}
+
+/// An event stream, whole and byte by byte.
+pub fn event_stream(bytes: &[u8]) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut parser = sse::Parser::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            parser.push(piece, &mut |event| {
+                out.push((event.event.map(str::to_owned), event.data.to_owned()));
+            });
+        }
+        out
+    };
+    assert_eq!(read(&mut [bytes].into_iter()), read(&mut bytes.chunks(1)));
+}
+
+/// A request and a response body of a model API, and the same bytes as stream events.
+pub fn model_api(bytes: &[u8]) {
+    llm::fuzz(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEEDS: &[&[u8]] = &[
+        b"",
+        b"\x04\x40POST /v1/messages HTTP/1.1\r\nHost: api.anthropic.com\r\nContent-Length: 2\r\n\r\n{}\
+          \x01\x30HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+        b"GET / HTTP/1.1\r\n\r\n\0HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab\0HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP\0HTTP/1.1 2\0 X\0HTTP/1.1 404 X\r\n\r\n",
+        b"rubbish\0POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\nxPOST\0GET / HTTP/1.1\r\n\r\n",
+        b"\x00\x05\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x02\x00\xfd\xffhi",
+        b"\xef\xbb\xbfevent: a\r\ndata: 1\rdata: 2\n\n: note\ndata\n\n",
+        br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
+    ];
+
+    fn run(bytes: &[u8]) {
+        events(bytes);
+        http1(bytes);
+        content_coding(bytes);
+        event_stream(bytes);
+        model_api(bytes);
+    }
+
+    #[test]
+    fn seeds_hold_at_every_length() {
+        for seed in SEEDS {
+            for end in 0..=seed.len() {
+                run(&seed[..end]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn changed_and_spliced_seeds_hold(
+            one in 0..SEEDS.len(), other in 0..SEEDS.len(),
+            at in any::<prop::sample::Index>(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let (one, other) = (SEEDS[one], SEEDS[other]);
+            let mut bytes = [&one[..at.index(one.len() + 1)], other].concat();
+            for (at, value) in changes {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = value;
+                }
+            }
+            run(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_hold(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            run(&bytes);
+        }
+    }
+}
