@@ -1,7 +1,7 @@
 //! SQL over one trace: the only place that knows DataFusion.
 //!
 //! A [`Session`] registers the catalogue of [`crate::tables`] and runs statements that only read:
-//! `events` straight from the Parquet file, everything else from [`source`]. The interface blocks;
+//! `events` straight from the Parquet file, everything else from `source`. The interface blocks;
 //! the asynchronous machinery stays inside. One partition per plan: the same query over the same
 //! trace gives the same bytes.
 
