@@ -1,7 +1,7 @@
 //! SQL over one trace: the only place that knows DataFusion.
 //!
 //! A [`Session`] registers the catalogue of [`crate::tables`] and runs statements that only read:
-//! `events` straight from the Parquet file, everything else from [`source`]. The interface blocks;
+//! `events` straight from the Parquet file, everything else from `source`. The interface blocks;
 //! the asynchronous machinery stays inside. One partition per plan: the same query over the same
 //! trace gives the same bytes.
 
@@ -87,7 +87,7 @@ impl Session {
         let context = context(&options)?;
         let events: Arc<dyn TableProvider> =
             Arc::new(runtime.block_on(events_table(&context, path))?);
-        let source = Arc::new(Source::new(reader)?);
+        let source = Arc::new(Source::new(reader));
         let derived = Derived::ALL.into_iter().map(|table| -> (&str, Arc<dyn TableProvider>) {
             (table.declaration().0, Arc::new(Provider::new(Arc::clone(&source), table)))
         });

@@ -90,22 +90,21 @@ impl<T> Default for Once<T> {
 #[derive(Debug)]
 pub(super) struct Source {
     reader: Reader,
-    info: Vec<InfoRow>,
+    info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
     findings: Once<Findings>,
 }
 
 impl Source {
-    pub(super) fn new(reader: Reader) -> Result<Self, trace::Error> {
-        let info = super::info::rows(&reader)?;
-        Ok(Self {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self {
             reader,
-            info,
+            info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
             findings: Once::default(),
-        })
+        }
     }
 
     /// Makes the columns `projection` of the rows of a table, batch by batch.
@@ -144,7 +143,10 @@ impl Source {
             Derived::Probes => {
                 send(&tables::PROBES, &external(self.activity())?.probes, projection, sink)
             }
-            Derived::TraceInfo => send(&tables::TRACE_INFO, &self.info, projection, sink),
+            Derived::TraceInfo => {
+                let info = external(self.info.get(|| super::info::rows(&self.reader)))?;
+                send(&tables::TRACE_INFO, &info, projection, sink)
+            }
             Derived::Docs => {
                 let rows: Vec<_> =
                     tables::catalogue().into_iter().flat_map(|table| table.columns).collect();
@@ -266,7 +268,7 @@ impl Source {
 }
 
 fn options(keep_bodies: bool) -> Options {
-    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES, ..Options::default() }
+    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
 }
 
 /// Findings of the shared pass as they gather.
