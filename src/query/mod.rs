@@ -52,8 +52,10 @@ pub struct Options {
     pub memory_limit_bytes: Option<usize>,
 }
 
-/// Rows of a batch. Smaller than DataFusion's 8192 because rows may carry whole bodies.
-const BATCH_ROWS: usize = 1024;
+/// Rows of a batch. Far fewer than DataFusion's 8192, because filters and joins gather that many
+/// before they hand them on and each row may carry a body of a megabyte or two. A scan of a million
+/// events takes 0.5 s instead of 0.3 s for it (debug build).
+const BATCH_ROWS: usize = 128;
 
 /// Stack of the threads that plan and run queries. Deeply nested SQL recurses as deep; pages are
 /// only used when touched.

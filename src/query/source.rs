@@ -29,8 +29,9 @@ const BATCH_BYTES: usize = 4 << 20;
 /// each query that asks for them reads the trace again.
 const KEPT_STREAM_BYTES: usize = 32 << 20;
 
-/// A body is reconstructed up to this size; the rest is cut off and its size still counted.
-const MAX_BODY_BYTES: u64 = 256 << 20;
+/// A body is kept, and one content coding unpacks, up to this size: twice what the largest request
+/// to a provider may be. Several are held at a time.
+const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
 const RECONSTRUCTED_KINDS: &[&str] = &["tls_data", "tls_close", "process_exit"];
