@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::trace;
+
 /// Exit code of a run that failed.
 pub const EXIT_FAILED: u8 = 2;
 
@@ -79,7 +81,11 @@ fn render(program: &str, error: &anyhow::Error) -> String {
 
 /// The outermost hint: one attached with [`Hint`], else the one a trace error knows.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    error.downcast_ref::<Hint>().map(|hint| one_line(&hint.0))
+    if let Some(hint) = error.downcast_ref::<Hint>() {
+        return Some(one_line(&hint.0));
+    }
+    let trace = error.chain().find_map(|cause| cause.downcast_ref::<trace::Error>());
+    trace.and_then(trace::Error::hint).map(String::from)
 }
 
 /// The text on one line, without the control characters a file name or a trace may smuggle in.
@@ -113,6 +119,14 @@ mod tests {
             render("agentsight-query", &error),
             "agentsight-query: error: cannot write out.csv: disk on fire\nhint: use water\n"
         );
+    }
+
+    #[test]
+    fn a_trace_error_brings_its_own_hint() {
+        let error = trace::Error::Newer { path: "run.parquet".into(), needs: 9 };
+        let message = render("p", &anyhow::Error::new(error).context("cannot convert"));
+        assert!(message.starts_with("p: error: cannot convert: 'run.parquet' needs a reader"));
+        assert!(message.ends_with("\nhint: install a newer agentsight\n"), "{message}");
     }
 
     #[test]

@@ -183,7 +183,7 @@ fn a_process_that_runs_already_is_observed_from_then_on() {
 fn a_process_that_has_ended_but_was_not_waited_for_cannot_be_tracked() {
     let Some(run) = Run::new("zombie") else { return };
     let mut capture = capture(&run);
-    let zombie = live::Zombie::new();
+    let zombie = observed::Zombie::new();
     let refused = capture.track(zombie.pid(), true);
     assert!(matches!(refused, Err(Error::NoProcess { pid }) if pid == zombie.pid()));
     assert_eq!(capture.map_entries(), MapEntries::default());

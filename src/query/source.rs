@@ -29,8 +29,9 @@ const BATCH_BYTES: usize = 4 << 20;
 /// each query that asks for them reads the trace again.
 const KEPT_STREAM_BYTES: usize = 32 << 20;
 
-/// A body is reconstructed up to this size; the rest is cut off and its size still counted.
-const MAX_BODY_BYTES: u64 = 256 << 20;
+/// A body is kept, and one content coding unpacks, up to this size: twice what the largest request
+/// to a provider may be. Several are held at a time.
+const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
 const RECONSTRUCTED_KINDS: &[&str] = &["tls_data", "tls_close", "process_exit"];
@@ -90,22 +91,21 @@ impl<T> Default for Once<T> {
 #[derive(Debug)]
 pub(super) struct Source {
     reader: Reader,
-    info: Vec<InfoRow>,
+    info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
     findings: Once<Findings>,
 }
 
 impl Source {
-    pub(super) fn new(reader: Reader) -> Result<Self, trace::Error> {
-        let info = super::info::rows(&reader)?;
-        Ok(Self {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self {
             reader,
-            info,
+            info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
             findings: Once::default(),
-        })
+        }
     }
 
     /// Makes the columns `projection` of the rows of a table, batch by batch.
@@ -144,7 +144,10 @@ impl Source {
             Derived::Probes => {
                 send(&tables::PROBES, &external(self.activity())?.probes, projection, sink)
             }
-            Derived::TraceInfo => send(&tables::TRACE_INFO, &self.info, projection, sink),
+            Derived::TraceInfo => {
+                let info = external(self.info.get(|| super::info::rows(&self.reader)))?;
+                send(&tables::TRACE_INFO, &info, projection, sink)
+            }
             Derived::Docs => {
                 let rows: Vec<_> =
                     tables::catalogue().into_iter().flat_map(|table| table.columns).collect();
@@ -266,7 +269,7 @@ impl Source {
 }
 
 fn options(keep_bodies: bool) -> Options {
-    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES, ..Options::default() }
+    Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
 }
 
 /// Findings of the shared pass as they gather.

@@ -130,21 +130,21 @@ impl ProcessRow {
         self.exit.as_ref().map(|(_, exit)| exit.peak_rss_bytes).max(self.sampled_peak_rss_bytes)
     }
 
-    fn from_exit<T>(&self, value: fn(&Exit) -> T) -> Option<T> {
+    fn at_exit<T>(&self, value: fn(&Exit) -> T) -> Option<T> {
         self.exit.as_ref().map(|(_, exit)| value(exit))
     }
 
-    fn from_sample(&self, value: fn(&Sample) -> Option<u64>) -> Option<u64> {
+    fn at_last_sample(&self, value: fn(&Sample) -> Option<u64>) -> Option<u64> {
         self.last_sample.as_ref().and_then(|(_, sample)| value(sample))
     }
 
     fn read_bytes(&self) -> Option<u64> {
-        self.from_exit(|exit| exit.read_bytes).or(self.from_sample(|sample| sample.read_bytes))
+        self.at_exit(|exit| exit.read_bytes).or(self.at_last_sample(|sample| sample.read_bytes))
     }
 
     fn written_bytes(&self) -> Option<u64> {
-        self.from_exit(|exit| exit.written_bytes)
-            .or(self.from_sample(|sample| sample.written_bytes))
+        self.at_exit(|exit| exit.written_bytes)
+            .or(self.at_last_sample(|sample| sample.written_bytes))
     }
 
     fn argv(&self) -> Option<&[String]> {
@@ -207,13 +207,13 @@ pub const PROCESSES: Table<ProcessRow> = Table {
         ),
         Column::new(
             "exit_code",
-            Cell::Int(|x| x.from_exit(|exit| exit.exit_code).flatten().map(i64::from)),
+            Cell::Int(|x| x.at_exit(|exit| exit.exit_code).flatten().map(i64::from)),
             "Exit status, 0 to 255.",
             "a signal ended it, or it had not ended",
         ),
         Column::new(
             "signal",
-            Cell::Int(|x| x.from_exit(|exit| exit.signal).flatten().map(i64::from)),
+            Cell::Int(|x| x.at_exit(|exit| exit.signal).flatten().map(i64::from)),
             "Number of the signal that ended it.",
             "it exited by itself, or it had not ended",
         ),

@@ -75,7 +75,7 @@ type Batches<'a> = &'a mut dyn Iterator<Item = Result<RecordBatch, Error>>;
 /// Writes all rows of batches that have this schema.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_batches(
     rows: Batches<'_>,
     schema: &SchemaRef,
@@ -94,7 +94,7 @@ pub fn print_batches(
 /// Writes the first rows of batches as a table and counts the others.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_table(
     rows: Batches<'_>,
     schema: &SchemaRef,
