@@ -131,12 +131,13 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	__u32 pid = thread >> 32;
 	struct tracked_process *process;
 
-	process = scope_of(pid);
-	if (!process)
-		return 0;
-	/* Killed in the midst of a TLS call, such as a read that waited. */
+	/*
+	 * Killed in the midst of a TLS call, such as a read that waited. Before the look at the
+	 * scope: another thread that ends on another CPU may already have removed the process.
+	 */
 	forget_calls(thread, 0);
-	if (BPF_CORE_READ(signal, live.counter) > 0)
+	process = scope_of(pid);
+	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);
 	if (bpf_map_delete_elem(&tracked, &pid))

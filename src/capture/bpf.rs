@@ -4,8 +4,8 @@
 //! which binaries are of interest is the caller's decision ([`Capture::track`],
 //! [`Capture::attach_tls`]); finding TLS functions in a binary is `capture::tls_library`'s.
 //!
-//! Needs `CAP_BPF` and `CAP_PERFMON`, also later on for new binaries. Pids are those of the initial
-//! pid namespace.
+//! Needs `CAP_SYS_ADMIN`, also later on for new binaries. Pids are those of the initial pid
+//! namespace.
 
 mod clock;
 mod error;
