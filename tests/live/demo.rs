@@ -8,13 +8,15 @@ use super::recorder::Running;
 
 #[test]
 fn the_demo_records_and_reports() {
-    live(|_| {
+    live(|host| {
         let programs = Path::new(env!("CARGO_BIN_EXE_agentsight-rec")).parent().unwrap();
         if !programs.join("examples/mock-llm").exists() {
             return skip("the example mock-llm is not built; run all tests, or --examples");
         }
         let mut demo = Command::new("scripts/demo.sh");
         let demo = demo.arg(programs).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // The demo leaves its trace to the user.
+        demo.env("TMPDIR", host.path(""));
         for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
             demo.env_remove(variable);
         }
