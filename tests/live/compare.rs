@@ -10,7 +10,7 @@ use super::trace::Trace;
 
 /// How far a time in the trace may be from the server's: both run on one machine and one clock,
 /// but the server and the client take turns on its processors.
-const TOLERANCE_MS: i64 = 50;
+const TOLERANCE_MS: i64 = 150;
 
 /// A part of what was served that a recording must hold, bytes and all.
 pub struct Expected {

@@ -58,6 +58,20 @@ fn a_command_that_does_not_exist_is_an_error_and_not_an_empty_trace() {
 }
 
 #[test]
+fn a_process_that_does_not_exist_is_an_error_that_says_how_to_wait_for_one() {
+    live(|host| {
+        let output = host.path("run.parquet");
+        // Beyond PID_MAX_LIMIT of every kernel configuration.
+        let mut recorder = recorder(&output);
+        let ended = Running::start(recorder.args(["-p", "4194305"])).end();
+        assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("there is no process 4194305"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("hint: to wait for a process"), "{}", ended.stderr);
+        assert!(!output.exists(), "an output was left behind");
+    });
+}
+
+#[test]
 fn input_and_output_of_the_command_pass_through() {
     live(|host| {
         let mut cat = recorder(&host.path("run.parquet"));
