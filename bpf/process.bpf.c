@@ -357,7 +357,12 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 	process.image_boot_ns = bpf_ktime_get_boot_ns();
 	process.maxrss_at_exec_pages = BPF_CORE_READ(task, signal, maxrss);
 	process.flags = flags ? TRACKED_MATCHED : 0;
-	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
+	if (known) {
+		/* In place: user space may be setting the flag at this very moment. */
+		known->image_boot_ns = process.image_boot_ns;
+		known->maxrss_at_exec_pages = process.maxrss_at_exec_pages;
+		known->flags |= process.flags;
+	} else if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
 		count_map_full(CLASS_PROCESS_EXEC, 0);
 		return 0;
 	}

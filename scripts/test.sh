@@ -8,4 +8,4 @@ if [ -x "$cache/venv/bin/python3" ]; then export AGENTSIGHT_TEST_PYTHON="$cache/
 if [ "$(id -u)" != 0 ]; then
   echo "SKIPPED: tests that record a live host need root; run 'sudo make test' for all of them" >&2
 fi
-exec cargo test --all-targets "$@"
+exec cargo test --all-targets --no-fail-fast "$@"
