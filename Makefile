@@ -42,7 +42,8 @@ unit:
 
 ## golden: rewrite every golden file; review the difference before you commit it
 golden:
-	UPDATE_GOLDEN=1 cargo test
+	UPDATE_GOLDEN=1 cargo test --test fixtures
+	UPDATE_GOLDEN=1 cargo test --no-fail-fast
 
 setup:
 	scripts/setup.sh build
