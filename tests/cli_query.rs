@@ -21,7 +21,7 @@ use parquet::arrow::ArrowWriter;
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentsight-query"));
     // Paths in goldens and messages are the same on every machine.
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(".");
     command
 }
 
@@ -267,7 +267,7 @@ fn files_that_are_no_trace_are_named_with_what_they_are() {
     let other = place("other.parquet");
     other_parquet(Path::new(&other));
     refused(&other, "not an agentsight trace", "agentsight-rec");
-    let whole = fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(DEMO)).unwrap();
+    let whole = fs::read(PathBuf::from(".").join(DEMO)).unwrap();
     let cut = place("cut.parquet");
     for bytes in [5, whole.len() / 2, whole.len() - 1] {
         fs::write(&cut, &whole[..bytes]).unwrap();

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use transcript::{Cut, Step, events, parse};
 
 fn transcripts() -> Vec<(PathBuf, Vec<Step>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/transcripts");
+    let folder = Path::new(".").join("fixtures/transcripts");
     let mut paths: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

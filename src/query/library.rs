@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_embedded_list_is_the_directory() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/queries");
+        let directory = "queries";
         let mut files: Vec<String> = std::fs::read_dir(directory)
             .unwrap()
             .filter_map(|entry| entry.unwrap().file_name().into_string().ok())

@@ -7,6 +7,7 @@
 use std::env::split_paths;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::client::python;
 use super::compare::Expected;
@@ -36,7 +37,12 @@ with open(sys.argv[1], "w") as file:
 sys.exit(int(sys.argv[2]))
 "#;
 
-/// Path of the installed agent, or why there is none.
+/// Path of the installed agent, or why there is none. Tests run side by side, npm must not.
+fn installed_agent() -> Result<PathBuf, String> {
+    static AGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    AGENT.get_or_init(install).clone()
+}
+
 fn install() -> Result<PathBuf, String> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("AGENTSIGHT_CACHE_DIR")
@@ -67,7 +73,7 @@ fn install() -> Result<PathBuf, String> {
 
 /// Installs the agent while there is a network, then runs the test where there is none.
 fn live_with_agent(test: impl FnOnce(&Session) + Send) {
-    match install() {
+    match installed_agent() {
         Err(reason) => skip(&reason),
         Ok(program) => live(|host| test(&Session::new(host, program))),
     }

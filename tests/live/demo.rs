@@ -14,7 +14,7 @@ fn the_demo_records_and_reports() {
             return skip("the example mock-llm is not built; run all tests, or --examples");
         }
         let mut demo = Command::new("scripts/demo.sh");
-        let demo = demo.arg(programs).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let demo = demo.arg(programs).current_dir(".");
         // The demo leaves its trace to the user.
         demo.env("TMPDIR", host.path(""));
         for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {

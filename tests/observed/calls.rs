@@ -40,7 +40,7 @@ fn run_calls(run: &mut Run, capture: &mut Capture, calls: &str) {
 
 fn build(run: &Run) -> PathBuf {
     let library = run.dir().join("libshim.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/observed/shim.c");
+    let source = "tests/observed/shim.c";
     let status = Command::new("clang")
         .args(["-shared", "-fPIC", "-O0", "-fno-optimize-sibling-calls", "-o"])
         .arg(&library)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The stored text below `fixtures/golden`.
 pub fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden").join(name)
+    Path::new(".").join("fixtures/golden").join(name)
 }
 
 /// Compares `made` with the golden `name`; gives what differs.

@@ -37,7 +37,7 @@ pub const STORED: [Stored; 4] = [
 impl Stored {
     /// Where it is stored.
     pub fn path(&self) -> PathBuf {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/traces");
+        let folder = PathBuf::from(".").join("fixtures/traces");
         folder.join(self.name).with_extension("parquet")
     }
 }
