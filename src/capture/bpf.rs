@@ -7,7 +7,6 @@
 //! Needs `CAP_SYS_ADMIN`, also later on for new binaries. Pids are those of the initial pid
 //! namespace.
 
-mod clock;
 mod error;
 mod ledger;
 mod load;
@@ -21,6 +20,7 @@ use std::time::Duration;
 use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
 use crate::capture::abi::{self, Wire};
+use crate::capture::clock;
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
 use crate::event::Event;

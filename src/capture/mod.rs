@@ -9,6 +9,8 @@
 pub mod abi;
 #[cfg(feature = "record")]
 pub mod bpf;
+#[cfg(feature = "record")]
+pub mod clock;
 pub mod decode;
 pub mod matching;
 pub mod order;

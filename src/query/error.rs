@@ -138,7 +138,12 @@ impl Error {
             Self::Placeholder(_) => Some("parameters are for --named queries".into()),
             Self::Memory(_) => Some("raise --memory-limit, or select fewer rows or columns".into()),
             Self::Query { hint, .. } => hint.clone(),
-            Self::Path(_) | Self::Syntax(_) | Self::ParameterValue { .. } => None,
+            Self::Syntax(_) => Some(
+                "one statement of DataFusion's SQL is expected; the table docs describes every \
+                 column"
+                    .into(),
+            ),
+            Self::Path(_) | Self::ParameterValue { .. } => None,
         }
     }
 }

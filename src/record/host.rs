@@ -1,35 +1,10 @@
-//! Facts about this host and recording for the metadata, and the only reads of its clocks.
+//! Facts about this host and recording for the metadata.
 
 use std::ffi::OsString;
 use std::io;
 
-use crate::time::{BootNanos, ClockAnchor, WallNanos};
+use crate::time::ClockAnchor;
 use crate::trace;
-
-/// Reads both clocks as close together as possible.
-///
-/// Of a few readings the one with the shortest time between two reads of the boot-time clock is
-/// taken: what happened in between (an interrupt, another task) is then at most that long.
-#[must_use]
-pub fn clock_anchor() -> ClockAnchor {
-    let reading = || {
-        let before = clock(libc::CLOCK_BOOTTIME);
-        let wall = clock(libc::CLOCK_REALTIME);
-        let after = clock(libc::CLOCK_BOOTTIME);
-        let boot = BootNanos(u64::try_from((before + after) / 2).unwrap_or(0));
-        (after - before, ClockAnchor { boot, wall: WallNanos(wall) })
-    };
-    let best = (0..8).map(|_| reading()).min_by_key(|(uncertainty, _)| *uncertainty);
-    best.expect("the range is not empty").1
-}
-
-fn clock(id: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live local; both clocks exist since Linux 2.6.39.
-    #[expect(unsafe_code, reason = "libc call")]
-    let _ = unsafe { libc::clock_gettime(id, &raw mut time) };
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
 
 /// What is known about a recording when it starts.
 ///
@@ -70,19 +45,11 @@ fn host() -> trace::Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn anchors_agree_with_each_other() {
-        let (first, second) = (clock_anchor(), clock_anchor());
-        assert!(second.boot >= first.boot);
-        let apart = first.wall(second.boot).0 - second.wall.0;
-        // A second is far beyond reading error and far below any confusion of clocks or units.
-        assert!(apart.abs() < 1_000_000_000, "{apart} ns");
-    }
+    use crate::capture::clock;
 
     #[test]
     fn the_hostname_is_a_pseudonym() {
-        let metadata = metadata(clock_anchor(), &["rec".into()], vec![]).unwrap();
+        let metadata = metadata(clock::anchor(), &["rec".into()], vec![]).unwrap();
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         assert!(metadata.host.hostname.starts_with("host-"));
         assert!(!metadata.host.hostname.contains(hostname.trim()));

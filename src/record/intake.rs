@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::host;
 use super::live::Live;
 use super::probing::{Probing, Report};
 use super::sink::Sink;
+use crate::capture::clock;
 use crate::event::{Body, Event, ProcessId};
 
 /// The events' way to the trace.
@@ -66,7 +66,7 @@ impl Intake {
 
     /// Takes something that is known in user space, as of now.
     pub fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
-        let ts = host::clock_anchor().wall;
+        let ts = clock::anchor().wall;
         self.take(Event { ts, process, tid: None, comm, body });
     }
 

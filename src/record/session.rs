@@ -19,6 +19,7 @@ use super::search;
 use super::signals::StopSignals;
 use super::sink::Sink;
 use crate::capture::bpf::{self, Capture};
+use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
@@ -248,7 +249,7 @@ impl Session {
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= anchor_due {
-                self.anchors.push(host::clock_anchor());
+                self.anchors.push(clock::anchor());
                 anchor_due = now + ANCHOR_INTERVAL;
             }
             if self.hand_over().is_err() {
@@ -292,7 +293,7 @@ impl Session {
         mut status: Option<ExitStatus>,
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
-        let stop = host::clock_anchor();
+        let stop = clock::anchor();
         if !matches!(end, End::WriterFailed) {
             self.sample();
             self.capture.detach(&mut |event| self.intake.take(event))?;
@@ -359,6 +360,6 @@ impl Session {
     }
 
     fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
-        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(host::clock_anchor().wall))
+        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
     }
 }

@@ -8,8 +8,9 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, MapCore, MapFlags, MapInfo, ProgramType};
 
 use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
-use super::{Error, Options, clock};
+use super::{Error, Options};
 use crate::capture::abi;
+use crate::capture::clock;
 
 /// Programs whose first argument that is not an option names what they really run. Versions at the
 /// end (`python3.11`) need not be listed.

@@ -3,12 +3,14 @@
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 
 /// Now, on the clock the kernel stamps records with.
-pub(super) fn boot_now() -> BootNanos {
+#[must_use]
+pub fn boot_now() -> BootNanos {
     BootNanos(read_clock(libc::CLOCK_BOOTTIME) as u64)
 }
 
 /// Reads both clocks as one instant: of a few tries, the one with the least time in between.
-pub(super) fn anchor() -> ClockAnchor {
+#[must_use]
+pub fn anchor() -> ClockAnchor {
     let tries = (0..5).map(|_| {
         let before = boot_now().0;
         let wall = read_clock(libc::CLOCK_REALTIME);
@@ -29,10 +31,25 @@ fn read_clock(clock: libc::clockid_t) -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// The unit of the kernel's resident set sizes.
-pub(super) fn page_bytes() -> u64 {
+/// The unit of the kernel's resident set sizes, in bytes.
+#[must_use]
+pub fn page_bytes() -> u64 {
     // SAFETY: takes and returns integers.
     #[expect(unsafe_code, reason = "std does not tell the page size")]
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_agree_with_each_other() {
+        let (first, second) = (anchor(), anchor());
+        assert!(second.boot >= first.boot);
+        let apart = first.wall(second.boot).0 - second.wall.0;
+        // A second is far beyond reading error and far below any confusion of clocks or units.
+        assert!(apart.abs() < 1_000_000_000, "{apart} ns");
+    }
 }
