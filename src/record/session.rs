@@ -4,6 +4,7 @@
 //! already is looked up; then the file is made; only then is a launched command let go. All that can
 //! be refused is refused before the output file is touched.
 
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -51,41 +52,14 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
-    let output = Output::check(&options.output, options.force)?;
-    for &pid in &options.pids {
-        if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
-            return Err(Error::NoProcess(pid));
-        }
-    }
-    let path = search::search_path(std::env::var_os("PATH"), owner.as_ref());
-    if let Some(program) = options.command.first()
-        && search::executables(program, &path).is_empty()
-    {
-        return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
-    }
+    let Place { owner, output, path } = check(options)?;
     let signals = StopSignals::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
-    let capture = Capture::load(&bpf::Options {
-        names: matcher.matching_names(),
-        payload_ring_bytes: options.ring_bytes,
-        ..bpf::Options::default()
-    })?;
-    let anchor = capture.clock_anchor();
+    let mut session = Session::load(options, &matcher)?;
 
-    let mut probed = Vec::new();
-    let mut session = Session {
-        capture,
-        sampler: Sampler::new(anchor),
-        proc: ProcFs::new(anchor),
-        anchors: Vec::new(),
-        intake: Intake::new(Probing::start(anchor)),
-    };
-    let programs = options.names.iter().map(std::ffi::OsString::from);
-    for program in programs.chain(options.command.first().cloned()) {
-        probed.extend(search::executables(&program, &path));
-    }
-    session.probe_ahead(probed, say);
+    let programs = options.names.iter().map(OsString::from).chain(options.command.first().cloned());
+    let files = programs.flat_map(|program| search::executables(&program, &path)).collect();
+    session.probe_ahead(files, say);
     session.find_running(&matcher, &options.pids)?;
     session.probe_running(say);
 
@@ -96,10 +70,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    let file = output.create(owner.as_ref())?;
-    let metadata =
-        host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-    session.intake.sink = Some(Sink::start(file, metadata)?);
+    session.open(&output, owner.as_ref(), options)?;
 
     say(&format!("recording to {}", output.path().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
@@ -117,6 +88,31 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
         }
     };
     session.run(options, launched, signals, say)
+}
+
+/// On whose behalf, to where, and with which search path.
+struct Place {
+    owner: Option<Owner>,
+    output: Output,
+    path: OsString,
+}
+
+/// Refuses what can be refused before anything is set up.
+fn check(options: &Options) -> Result<Place, Error> {
+    let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
+    let output = Output::check(&options.output, options.force)?;
+    for &pid in &options.pids {
+        if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
+            return Err(Error::NoProcess(pid));
+        }
+    }
+    let path = search::search_path(std::env::var_os("PATH"), owner.as_ref());
+    if let Some(program) = options.command.first()
+        && search::executables(program, &path).is_empty()
+    {
+        return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
+    }
+    Ok(Place { owner, output, path })
 }
 
 /// The filters as the options that asked for them.
@@ -156,6 +152,38 @@ struct Session {
 }
 
 impl Session {
+    /// Loads the kernel side: from here on, processes of the given names are followed.
+    fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
+        let capture = Capture::load(&bpf::Options {
+            names: matcher.matching_names(),
+            payload_ring_bytes: options.ring_bytes,
+            ..bpf::Options::default()
+        })?;
+        let anchor = capture.clock_anchor();
+        Ok(Self {
+            capture,
+            sampler: Sampler::new(anchor),
+            proc: ProcFs::new(anchor),
+            anchors: Vec::new(),
+            intake: Intake::new(Probing::start(anchor)),
+        })
+    }
+
+    /// Makes the output file and begins the trace in it.
+    fn open(
+        &mut self,
+        output: &Output,
+        owner: Option<&Owner>,
+        options: &Options,
+    ) -> Result<(), Error> {
+        let file = output.create(owner)?;
+        let anchor = self.capture.clock_anchor();
+        let metadata =
+            host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
+        self.intake.sink = Some(Sink::start(file, metadata)?);
+        Ok(())
+    }
+
     /// Probes what is likely to be used before any process maps it.
     fn probe_ahead(&mut self, programs: Vec<std::path::PathBuf>, say: &mut dyn FnMut(&str)) {
         let reports = self.intake.probing.look_ahead(programs);
