@@ -7,9 +7,8 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
@@ -35,7 +34,6 @@ pub struct Sink {
     batch_bytes: usize,
     queue: Option<SyncSender<Message>>,
     writer: JoinHandle<Result<trace::Summary, trace::Error>>,
-    stalled: Duration,
     /// The last time anything was handed over.
     handed_over: WallNanos,
     gone: bool,
@@ -62,7 +60,6 @@ impl Sink {
             batch_bytes: 0,
             queue: Some(queue),
             writer,
-            stalled: Duration::ZERO,
             handed_over: WallNanos(0),
             gone: false,
         })
@@ -102,22 +99,7 @@ impl Sink {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let queue = self.queue.as_ref().ok_or(WriterGone)?;
-        match queue.try_send(Message::Events { batch, now }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(WriterGone),
-            Err(TrySendError::Full(message)) => {
-                let waiting = Instant::now();
-                let sent = queue.send(message).map_err(|_| WriterGone);
-                self.stalled += waiting.elapsed();
-                sent
-            }
-        }
-    }
-
-    /// How long the draining has waited for the writer so far.
-    #[must_use]
-    pub fn stalled(&self) -> Duration {
-        self.stalled
+        queue.send(Message::Events { batch, now }).map_err(|_| WriterGone)
     }
 
     /// Writes what is left and the footer.
