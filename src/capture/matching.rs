@@ -20,8 +20,8 @@
 /// Programs that run another program given as an argument; digits and dots at the end of the
 /// process's name are ignored (`python3.11`).
 pub const INTERPRETERS: &[&str] = &[
-    "node", "nodejs", "bun", "deno", "python", "pypy", "ruby", "perl", "sh", "bash", "dash", "zsh",
-    "ash", "ksh", "busybox", "env",
+    "node", "nodejs", "bun", "deno", "tsx", "npx", "python", "pypy", "uv", "ruby", "perl", "sh",
+    "bash", "dash", "zsh", "ash", "ksh", "busybox", "env",
 ];
 
 /// File name endings that need not be part of a `NAME`.

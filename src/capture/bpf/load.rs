@@ -11,13 +11,7 @@ use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
 use super::{Error, Options};
 use crate::capture::abi;
 use crate::capture::clock;
-
-/// Programs whose first argument that is not an option names what they really run. Versions at the
-/// end (`python3.11`) need not be listed.
-const INTERPRETERS: [&str; 16] = [
-    "node", "nodejs", "bun", "deno", "tsx", "python", "pypy", "ruby", "perl", "sh", "bash", "dash",
-    "zsh", "env", "npx", "uv",
-];
+use crate::capture::matching::INTERPRETERS;
 
 /// What the kernel offers beyond the minimum.
 #[derive(Clone, Copy, Debug)]
