@@ -11,6 +11,7 @@
 //! It knows nothing of how events were captured or what their payload means.
 
 mod arena;
+mod assembler;
 mod burst;
 mod cells;
 mod chunk;
@@ -34,6 +35,7 @@ mod source;
 mod totals;
 mod writer;
 
+pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use error::Error;
 pub use events::Events;

@@ -30,7 +30,7 @@ use super::footer::MAGIC;
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
 use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
 use super::schema::{Column, READER_VERSION};
-use super::source::Source;
+use super::source::{Source, SourceRead};
 use super::totals::Totals;
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
@@ -145,6 +145,27 @@ impl Reader {
     pub fn totals(&self) -> Result<Totals, Error> {
         let keys = self.shared.keys.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         Totals::parse(keys).map_err(|error| Error::damaged(&self.shared.path, error))
+    }
+
+    /// The name it goes by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Row groups of the file.
+    pub(crate) fn group_count(&self) -> usize {
+        self.shared.group_count()
+    }
+
+    /// The footer's entry of a row group, its claims checked.
+    pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
+        self.shared.group(index)
+    }
+
+    /// The bytes of the file from a position on.
+    pub(crate) fn bytes_from(&self, start: u64) -> SourceRead {
+        self.shared.source.read_from(start)
     }
 
     /// The columns of the file, if those are the first of [`Column::ALL`].

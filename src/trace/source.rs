@@ -34,6 +34,11 @@ impl Source {
         Self { file: Arc::new(Mutex::new(file)), head_bytes, tail }
     }
 
+    /// Reads from `start` on, up to the end.
+    pub(crate) fn read_from(&self, start: u64) -> SourceRead {
+        SourceRead { source: self.clone(), position: start }
+    }
+
     /// Fills as much of `buffer` as there is from `start` on; at least one byte, if there is one.
     pub(crate) fn read_at(&self, start: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(before_tail) = self.head_bytes.checked_sub(start).filter(|bytes| *bytes > 0)
@@ -64,7 +69,7 @@ impl ChunkReader for Source {
     type T = BufReader<SourceRead>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        Ok(BufReader::new(SourceRead { source: self.clone(), position: start }))
+        Ok(BufReader::new(self.read_from(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -76,7 +81,7 @@ impl ChunkReader for Source {
             )));
         }
         let mut buffer = vec![0; length];
-        SourceRead { source: self.clone(), position: start }.read_exact(&mut buffer)?;
+        self.read_from(start).read_exact(&mut buffer)?;
         Ok(buffer.into())
     }
 }
