@@ -8,6 +8,7 @@ use super::probing::{Probing, Report};
 use super::sink::Sink;
 use crate::capture::clock;
 use crate::event::{Body, Event, ProcessId};
+use crate::time::{ClockAnchor, WallNanos};
 
 /// The events' way to the trace.
 pub struct Intake {
@@ -25,12 +26,13 @@ pub struct Intake {
     pub observed: Observed,
     /// Events from before the sink.
     waiting: Vec<Event>,
+    anchor: ClockAnchor,
 }
 
 impl Intake {
-    /// Has taken nothing yet.
+    /// Has taken nothing yet. `anchor` is the one that converts the kernel's times.
     #[must_use]
-    pub fn new(probing: Probing) -> Self {
+    pub fn new(probing: Probing, anchor: ClockAnchor) -> Self {
         Self {
             live: Live::default(),
             probing,
@@ -39,6 +41,7 @@ impl Intake {
             saw_plaintext: false,
             observed: Observed::default(),
             waiting: Vec::new(),
+            anchor,
         }
     }
 
@@ -68,9 +71,15 @@ impl Intake {
         }
     }
 
+    /// Now, on the clock of all events: it does not follow a step of the wall clock.
+    #[must_use]
+    pub fn now(&self) -> WallNanos {
+        self.anchor.wall(clock::boot_now())
+    }
+
     /// Takes something that is known in user space, as of now.
     pub fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
-        let ts = clock::anchor().wall;
+        let ts = self.now();
         self.take_own(Event { ts, process, tid: None, comm, body });
     }
 

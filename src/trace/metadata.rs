@@ -162,6 +162,12 @@ impl Entry {
         Self { key: "agentsight.ledger", value: accounts.to_string() }
     }
 
+    /// What does not add up in this trace: the lines in which the recorder complained of itself.
+    #[must_use]
+    pub fn bugs(lines: &[String]) -> Self {
+        Self { key: "agentsight.bugs", value: json!(lines).to_string() }
+    }
+
     /// What was removed from the payload.
     #[must_use]
     pub fn redaction(value: impl Into<String>) -> Self {
