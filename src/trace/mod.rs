@@ -39,7 +39,7 @@ pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use error::Error;
 pub use events::Events;
-pub use log::log_path;
+pub use log::{log_path, next_log_path};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
 };
