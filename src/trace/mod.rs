@@ -15,6 +15,7 @@ mod assembler;
 mod burst;
 mod cells;
 mod chunk;
+mod clocks;
 mod decode;
 mod draft;
 mod dropped;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use clocks::ClockFacts;
 pub use error::Error;
 pub use events::Events;
 pub use log::{log_path, next_log_path};

@@ -15,6 +15,7 @@ mod clients;
 mod compare;
 mod demo;
 mod durability;
+mod facts;
 mod host;
 mod lifecycle;
 mod modes;
