@@ -18,11 +18,15 @@ mod decode;
 mod encode;
 mod error;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod metadata;
 mod order;
+mod pages;
 mod reader;
 pub mod schema;
 mod source;
+mod thrift;
 mod writer;
 
 pub use burst::{Burst, MAX_BURST_AGE_NS};
