@@ -16,6 +16,7 @@ pub mod live;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod pipeline;
 pub mod probing;
 pub mod search;
 pub mod session;

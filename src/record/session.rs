@@ -15,6 +15,7 @@ use super::launch::{Held, Launched};
 use super::options::Options;
 use super::output::Output;
 use super::owner::Owner;
+use super::pipeline::Pipeline;
 use super::probing::{Probing, Report};
 use super::search;
 use super::signals::StopSignals;
@@ -25,7 +26,7 @@ use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
 use crate::time::ClockAnchor;
-use crate::trace;
+use crate::trace::{self, Recording};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
@@ -41,8 +42,14 @@ pub struct Recorded {
     pub summary: trace::Summary,
     /// How the launched command ended, if there was one.
     pub command: Option<ExitStatus>,
-    /// Events and payload bytes that were lost.
+    /// Events and payload bytes that were lost on the way to the writer.
     pub lost: (u64, u64),
+    /// Events and payload bytes that could not be written.
+    pub dropped: trace::Tally,
+    /// Why writing failed, if it did.
+    pub failure: Option<trace::Error>,
+    /// Whether the trace was finished; if not, its log is beside it.
+    pub finished: bool,
 }
 
 /// Records until told to stop, or until everything to record has ended.
@@ -79,7 +86,10 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let launched = match held.map(Held::release).transpose() {
         Ok(launched) => launched,
         Err(error) => {
-            drop(session);
+            // Ending the trace takes its log away.
+            if let Some(sink) = session.intake.sink.take() {
+                let _ = sink.finish(trace::ClosingMetadata::default());
+            }
             if !options.force {
                 // It holds nothing and did not exist before.
                 let _ = std::fs::remove_file(output.path());
@@ -180,7 +190,14 @@ impl Session {
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        self.intake.sink = Some(Sink::start(file, metadata)?);
+        let recording = Recording::create(
+            file,
+            output.path(),
+            &metadata,
+            options.sync,
+            Output::create_beside(owner),
+        )?;
+        self.intake.sink = Some(Sink::start(Pipeline::new(recording, options.sync))?);
         Ok(())
     }
 
@@ -322,11 +339,9 @@ impl Session {
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let stop = clock::anchor();
-        if !matches!(end, End::WriterFailed) {
-            self.sample();
-            self.capture.detach(&mut |event| self.intake.take(event))?;
-            self.read_ledger()?;
-        }
+        self.sample();
+        self.capture.detach(&mut |event| self.intake.take(event))?;
+        self.read_ledger()?;
         self.anchors.push(stop);
         let closing = trace::ClosingMetadata {
             stop_ts: stop.wall,
@@ -334,17 +349,26 @@ impl Session {
             clock_anchors: self.anchors,
         };
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let summary = sink.finish(closing)?;
+        let finished = sink.finish(closing);
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
-        if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
+        if let (Some(mut launched), None) = (launched, status)
+            && matches!(end, End::Duration | End::WriterFailed)
+        {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
         }
-        Ok(Recorded { summary, command: status, lost: self.intake.lost })
+        Ok(Recorded {
+            summary: finished.summary,
+            command: status,
+            lost: self.intake.lost,
+            dropped: finished.dropped,
+            finished: finished.unfinished.is_none(),
+            failure: finished.failure.or(finished.unfinished),
+        })
     }
 
     /// Moves what is in the rings to the sink.
@@ -387,7 +411,7 @@ impl Session {
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
+    fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
         self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
     }
 }

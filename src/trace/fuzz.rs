@@ -9,9 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chunk::ChunkStore;
 use super::decode::{Rows, reading_schema};
+use super::draft::Draft;
 use super::encode::Sheet;
+use super::log::fuzz as parts;
 use super::schema::{Column, KINDS};
-use super::{ClosingMetadata, Limits, Metadata, Reader, Writer, cells};
+use super::{
+    ClosingMetadata, Keys, Limits, Metadata, Reader, Skipped, Writer, cells, footer, log_path,
+    repair,
+};
 use crate::event::{
     Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
 };
@@ -26,21 +31,48 @@ pub fn bytes(bytes: &[u8]) {
     let _ = read(&scratch.0);
 }
 
-/// A script that changes a valid file: one byte says which, then come changes of a place (2 bytes,
-/// from the end if odd), a length and as many bytes to put there.
+/// A script that changes a valid file: one byte says which, the others are [`changed`]'s.
 pub fn file(script: &[u8]) {
-    let [which, rest @ ..] = script else { return };
-    let mut rest = rest;
-    let mut file = FILES[usize::from(*which) % FILES.len()].clone();
+    let [which, changes @ ..] = script else { return };
+    bytes(&changed(&FILES[usize::from(*which) % FILES.len()], changes));
+}
+
+/// A script of what stands in a log beside a file of no rows: one byte says what of a valid log to
+/// change or, if it is odd, that the rest of the script are records.
+pub fn log(script: &[u8]) {
+    let [which, script @ ..] = script else { return };
+    #[cfg(fuzzing)]
+    let_panics_unwind();
+    let LogParts { main, base, records } = &*LOG;
+    let log = match which % 4 {
+        0 => parts::log(&[&changed(base, script), records]),
+        2 => parts::log(&[base, &changed(records, script)]),
+        _ => parts::log(&[base, script, records]),
+    };
+    let scratch = Scratch::new();
+    std::fs::write(&scratch.0, main).expect("expected room for a temporary file");
+    std::fs::write(log_path(&scratch.0), &log).expect("expected room for a temporary file");
+    let Ok((events, skipped)) = read_pair(&scratch.0) else { return };
+    // A repair changes nothing of what a reader sees.
+    repair(&scratch.0).expect("expected a recording that can be read to be repaired");
+    assert_eq!(read_pair(&scratch.0), Ok((events, skipped)));
+    assert!(!log_path(&scratch.0).exists(), "the log is still there");
+}
+
+/// A copy of valid bytes with changes: a place (2 bytes, counted from the end if odd), a length, and
+/// as many bytes to put there.
+fn changed(valid: &[u8], script: &[u8]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    let mut rest = script;
     while let [high, low, length, after @ ..] = rest {
         let (new, after) = after.split_at(usize::from(length % 16).min(after.len()));
         rest = after;
-        let place = usize::from(u16::from_be_bytes([*high, *low]) / 2) % file.len();
-        let place = if low % 2 == 0 { place } else { file.len() - 1 - place };
-        let length = new.len().min(file.len() - place);
-        file[place..place + length].copy_from_slice(&new[..length]);
+        let place = usize::from(u16::from_be_bytes([*high, *low]) / 2) % bytes.len();
+        let place = if low % 2 == 0 { place } else { bytes.len() - 1 - place };
+        let length = new.len().min(bytes.len() - place);
+        bytes[place..place + length].copy_from_slice(&new[..length]);
     }
-    bytes(&file);
+    bytes
 }
 
 /// Rows as the open group and the log hold them, each with its length before it; and the events that
@@ -72,7 +104,7 @@ pub fn rows(script: &[u8]) {
 
 /// The event of one row, if it is one.
 fn event(row: &[u8], chunks: &ChunkStore) -> Option<Event> {
-    let mut sheet = Sheet::new();
+    let mut sheet = Sheet::new(Column::ALL);
     sheet.push(row, chunks).ok()?;
     let batch = sheet.finish().ok()?;
     let schema = reading_schema(&batch.schema()).expect("expected the schema of a trace");
@@ -105,6 +137,14 @@ fn read(path: &Path) -> Result<(usize, String), String> {
     Ok((events, format!("{about:?}")))
 }
 
+/// All events of a recording, as text, and what was passed over.
+fn read_pair(path: &Path) -> Result<(Vec<String>, Skipped), String> {
+    let reader = Reader::open(path).map_err(|error| error.to_string())?;
+    let events = reader.events(None).map(|event| event.map(|event| format!("{event:?}")));
+    let events = events.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok((events, reader.skipped()))
+}
+
 /// libFuzzer's hook ends the program at any panic; those of the Parquet library may be caught. One
 /// that is not ends the program all the same.
 #[cfg(fuzzing)]
@@ -127,7 +167,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // Nothing depends on them.
+        let _ = std::fs::remove_file(log_path(&self.0));
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -148,6 +189,22 @@ fn written(limits: Limits) -> Vec<u8> {
     writer.finish(ClosingMetadata::default()).expect("expected memory to take what is written");
     file
 }
+
+/// The parts of a recording whose events are all in its log.
+struct LogParts {
+    main: Vec<u8>,
+    base: Vec<u8>,
+    records: Vec<u8>,
+}
+
+static LOG: LazyLock<LogParts> = LazyLock::new(|| {
+    let mut draft = Draft::new(Keys::new(&Metadata::default()), Limits::default());
+    let mut main = footer::MAGIC.to_vec();
+    draft.write_footer(&[], &mut main).expect("expected memory to take what is written");
+    let base = parts::base(&draft);
+    one_of_each().into_iter().for_each(|event| draft.keep(event).expect("expected memory"));
+    LogParts { main, base, records: parts::records(&draft) }
+});
 
 /// One event of every kind.
 fn one_of_each() -> Vec<Event> {
@@ -223,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn the_log_that_is_changed_is_whole() {
+        let LogParts { main, base, records } = &*LOG;
+        let scratch = Scratch::new();
+        std::fs::write(&scratch.0, main).unwrap();
+        std::fs::write(log_path(&scratch.0), parts::log(&[base, records])).unwrap();
+        assert_eq!(read_pair(&scratch.0).unwrap().0.len(), one_of_each().len());
+        log(&[0]);
+        log(&[2]);
+    }
+
+    #[test]
     fn every_event_survives_as_a_row() {
         let mut script = Vec::new();
         for event in one_of_each() {
@@ -253,6 +321,11 @@ mod tests {
         #[test]
         fn changed_files_hold(script in prop::collection::vec(any::<u8>(), 0..40)) {
             file(&script);
+        }
+
+        #[test]
+        fn changed_logs_hold(script in prop::collection::vec(any::<u8>(), 0..40)) {
+            log(&script);
         }
     }
 }

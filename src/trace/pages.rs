@@ -1,26 +1,27 @@
 //! What the pages of a column would unfold to, by their headers alone.
 //!
 //! A few bytes of zstd make gigabytes, and the Parquet library allocates what a page header claims.
-//! Before any page of a row group is read, [`survey`] walks the headers of its columns and sums up
-//! what they claim; nothing is decompressed. Headers are the only claims that count: the library
+//! Before any page of a row group is read, [`check_group`] walks the headers of its columns and sums
+//! up what they claim; nothing is decompressed. Headers are the only claims that count: the library
 //! refuses a page that unfolds to more than its header says.
 
 use std::io::Read;
 
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 
+use super::schema::Column;
 use super::thrift::{FALSE, Malformed, STRUCT, TRUE, Walk};
 
 /// Most memory that the pages of the payload column of one row group may claim. A recorder closes a
 /// group at 8 MiB of distinct payload, which one last event may exceed by 64 MiB.
-pub(crate) const MAX_PAYLOAD_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_PAYLOAD_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Most memory that the pages of all other columns of one row group may claim together. The rows of
 /// a group account for 8 MiB, and no value takes eight times as much in a page as in a row.
-pub(crate) const MAX_GROUP_BYTES: u64 = 128 * 1024 * 1024;
+const MAX_GROUP_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Most pages of one column of one row group. Pages hold up to 1 MiB or 20 000 rows.
 const MAX_PAGES: u64 = 1 << 16;
@@ -32,25 +33,48 @@ const HEADER_GUESS_BYTES: u64 = 256;
 
 /// What the pages of one column of one row group claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Claims {
+struct Claims {
     /// Values in all data pages, nulls and empty lists included.
-    pub(crate) values: u64,
+    values: u64,
     /// Sizes of all pages and dictionaries, the larger of compressed and uncompressed.
-    pub(crate) bytes: u64,
+    bytes: u64,
+}
+
+/// Refuses a row group whose pages would unfold without bound.
+///
+/// # Errors
+/// When they would, when headers cannot be read or contradict the footer, or when a column is
+/// compressed in a way that traces are not.
+///
+/// # Panics
+/// When a column claims a negative place or length.
+pub(crate) fn check_group(
+    source: &impl ChunkReader,
+    index: usize,
+    group: &RowGroupMetaData,
+) -> Result<(), ParquetError> {
+    let (mut payload_bytes, mut other_bytes) = (0_u64, 0_u64);
+    for chunk in group.columns() {
+        let path = chunk.column_path();
+        let claims = survey(source, chunk).map_err(|error| {
+            ParquetError::General(format!("column '{path}' of row group {index}: {error}"))
+        })?;
+        let is_payload = path.parts().first().is_some_and(|root| root == Column::Data.name());
+        let sum = if is_payload { &mut payload_bytes } else { &mut other_bytes };
+        *sum = sum.saturating_add(claims.bytes);
+    }
+    for (bytes, most) in [(payload_bytes, MAX_PAYLOAD_BYTES), (other_bytes, MAX_GROUP_BYTES)] {
+        if bytes > most {
+            return Err(damaged(&format!(
+                "row group {index}: expected pages of at most {most} bytes, found {bytes}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Sums up the page headers of a column.
-///
-/// # Errors
-/// When the headers cannot be read or contradict the chunk, or the column is compressed in a way
-/// that traces are not.
-///
-/// # Panics
-/// When the chunk has a negative place or length.
-pub(crate) fn survey(
-    source: &impl ChunkReader,
-    chunk: &ColumnChunkMetaData,
-) -> Result<Claims, ParquetError> {
+fn survey(source: &impl ChunkReader, chunk: &ColumnChunkMetaData) -> Result<Claims, ParquetError> {
     // Decoders of the others do not all stop at the size that the header claims.
     if !matches!(chunk.compression(), Compression::UNCOMPRESSED | Compression::ZSTD(_)) {
         let reason = format!("expected zstd compression, found {}", chunk.compression());
@@ -266,8 +290,7 @@ mod tests {
 
     /// The values of all pages; `None` when the library refuses a header.
     fn walked_by_library(file: &Bytes, chunk: &ColumnChunkMetaData) -> Option<u64> {
-        let mut pages =
-            SerializedPageReader::new(Arc::new(file.clone()), chunk, 2, None).unwrap();
+        let mut pages = SerializedPageReader::new(Arc::new(file.clone()), chunk, 2, None).unwrap();
         let mut values = 0;
         while let Some(page) = pages.peek_next_page().ok()? {
             values += page.num_levels.unwrap_or(0) as u64;
