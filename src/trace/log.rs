@@ -18,6 +18,8 @@
 
 pub(crate) mod base;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod records;
 mod replay;
 mod writer;

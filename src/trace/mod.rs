@@ -23,16 +23,20 @@ mod encode;
 mod error;
 mod events;
 mod footer;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod log;
 mod metadata;
 mod order;
+mod pages;
 mod reader;
 #[cfg(unix)]
 mod recording;
 mod recover;
 pub mod schema;
 mod source;
+mod thrift;
 mod totals;
 mod writer;
 
