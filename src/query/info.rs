@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampNanosecondType;
 
+use super::completeness::{is_finished, unknown_columns};
+use super::facts::Facts;
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
 use crate::trace::{self, Reader, schema};
@@ -22,24 +24,18 @@ struct Counted {
 }
 
 /// All facts about the trace, ordered by key.
-pub(super) fn rows(reader: &Reader) -> Result<Vec<InfoRow>, trace::Error> {
+pub(super) fn rows(readers: &[Reader]) -> Result<Vec<InfoRow>, trace::Error> {
     let mut counted = Counted::default();
-    for batch in reader.batches(&["ts", "kind"])? {
-        let batch = batch?;
-        // The reader has checked the types; a column of another type counts nothing.
-        if let Some(kinds) = batch.column_by_name("kind").and_then(|c| c.as_string_opt::<i32>()) {
-            kinds.iter().flatten().for_each(|kind| counted.kind(kind));
-        }
-        let ts = batch.column_by_name("ts");
-        if let Some(ts) = ts.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) {
-            ts.iter().flatten().for_each(|ts| counted.ts(WallNanos(ts)));
-        }
+    for reader in readers {
+        counted.look(reader)?;
     }
-    let metadata = reader.metadata().iter().map(|(key, value)| (key.clone(), readable(key, value)));
+    let known = Facts::of(readers);
+    let metadata = known.keys().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
-    facts.insert("counted.complete".into(), is_complete(reader).to_string());
-    let unknown = reader.unknown_columns();
+    let is_complete = readers.iter().all(is_finished);
+    facts.insert("counted.complete".into(), is_complete.to_string());
+    let unknown = unknown_columns(readers);
     if !unknown.is_empty() {
         facts.insert("counted.unknown_columns".into(), unknown.join(", "));
     }
@@ -54,12 +50,21 @@ fn readable(key: &str, value: &str) -> String {
     }
 }
 
-/// Whether the recorder finished the file: only then does it know when and why it stopped.
-fn is_complete(reader: &Reader) -> bool {
-    reader.metadata().contains_key("agentsight.stop_reason")
-}
-
 impl Counted {
+    /// Counts the rows of a file.
+    fn look(&mut self, reader: &Reader) -> Result<(), trace::Error> {
+        for batch in reader.batches(&["ts", "kind"])? {
+            let batch = batch?;
+            // The reader has checked the types; a column of another type counts nothing.
+            let kinds = batch.column_by_name("kind").and_then(|c| c.as_string_opt::<i32>());
+            kinds.into_iter().flatten().flatten().for_each(|kind| self.kind(kind));
+            let ts = batch.column_by_name("ts");
+            let ts = ts.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+            ts.into_iter().flatten().flatten().for_each(|ts| self.ts(WallNanos(ts)));
+        }
+        Ok(())
+    }
+
     fn kind(&mut self, kind: &str) {
         self.events += 1;
         if let Some(count) = self.by_kind.get_mut(kind) {

@@ -18,9 +18,11 @@ mod decode;
 mod encode;
 mod error;
 mod events;
+mod levels;
 mod metadata;
 mod order;
 mod reader;
+mod scan;
 pub mod schema;
 mod source;
 mod writer;
@@ -30,6 +32,7 @@ pub use error::Error;
 pub use events::Events;
 pub use metadata::{ClosingMetadata, Host, KEY_PREFIX, Metadata, Tally, Totals};
 pub use reader::{Batches, Reader, Skipped};
+pub use scan::Scan;
 pub use writer::{Limits, Summary, Writer};
 
 /// Most payload that one row may carry. Joined calls end at 1 MiB and a single call of a TLS
