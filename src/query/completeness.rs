@@ -10,7 +10,7 @@ use std::mem::discriminant;
 use super::Session;
 use super::facts::Facts;
 use super::traces::{Named, part_of};
-use crate::trace::{Reader, schema};
+use crate::trace::{Reader, Tally, schema};
 
 /// Something that a trace does not hold, or that this program does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,11 +154,9 @@ pub(super) fn shortfalls(trace: &Named) -> Vec<Shortfall> {
         kinds.push(ShortfallKind::Unfinished);
     }
     kinds.extend(missing_parts(readers).map(ShortfallKind::MissingPart));
-    let lost = facts.losses();
-    let sum = |value: fn(&super::facts::Loss) -> u64| {
-        lost.iter().fold(0_u64, |sum, loss| sum.saturating_add(value(loss)))
-    };
-    let (events, bytes) = (sum(|loss| loss.lost.events), sum(|loss| loss.lost.bytes));
+    let mut lost = Tally::default();
+    facts.totals.losses.values().for_each(|loss| lost.add(loss.events, loss.bytes));
+    let Tally { events, bytes } = lost;
     if events > 0 || bytes > 0 {
         kinds.push(ShortfallKind::Lost { events, bytes });
     }
@@ -193,7 +191,7 @@ fn missing_parts(readers: &[Reader]) -> impl Iterator<Item = u32> {
 /// Events by kind that this program does not know: as the footers say, or as was found so far.
 pub(super) fn unknown_kinds(facts: &Facts, readers: &[Reader]) -> BTreeMap<String, u64> {
     let is_known = |kind: &str| schema::KINDS.iter().any(|known| known.name == kind);
-    let claimed = facts.kinds().into_iter().map(|(kind, tally)| (kind, tally.events));
+    let claimed = facts.totals.kinds.iter().map(|(kind, total)| (kind.clone(), total.events));
     let mut unknown: BTreeMap<String, u64> = claimed.filter(|(kind, _)| !is_known(kind)).collect();
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for (kind, rows) in readers.iter().flat_map(|reader| reader.skipped().unknown_kinds) {

@@ -6,82 +6,50 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::time::WallNanos;
-use crate::trace::{Reader, Tally};
+use crate::trace::{Reader, Totals};
 
-const KINDS: &str = "agentsight.kinds";
-const LOSSES: &str = "agentsight.losses";
-const PART: &str = "agentsight.part";
-const START_TS: &str = "agentsight.start_ts";
+pub(super) const PART: &str = "agentsight.part";
+pub(super) const START_TS: &str = "agentsight.start_ts";
 
 /// The metadata of a trace; of the parts of a recording, that of all together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     keys: BTreeMap<String, String>,
-}
-
-/// What the `loss` rows of one class and cause add up to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loss {
-    pub(super) event_class: String,
-    pub(super) cause: String,
-    pub(super) lost: Tally,
+    /// What the rows add up to; empty where the metadata does not say it in our words.
+    pub(super) totals: Totals,
 }
 
 impl Facts {
-    /// Later parts know more than earlier ones, but for when it all began and what the earlier
-    /// ones hold.
     pub(super) fn of(readers: &[Reader]) -> Self {
-        let mut all: Vec<Self> =
-            readers.iter().map(|reader| Self { keys: reader.metadata().clone() }).collect();
-        let Some(mut facts) = all.pop() else { return Self::default() };
-        if let Some(first) = all.first() {
-            for part in &all {
-                facts.add(part);
-            }
-            for key in [START_TS, PART] {
-                if let Some(value) = first.keys.get(key) {
-                    facts.keys.insert(key.into(), value.clone());
-                }
-            }
-            let last = &readers[readers.len() - 1];
-            if let (Some(from), Some(to)) = (first.text(PART), last.metadata().get(PART)) {
-                let range = format!("{from}-{to}");
-                facts.keys.insert(PART.into(), range);
-            }
-        }
-        facts
+        let parts: Vec<&BTreeMap<String, String>> =
+            readers.iter().map(|reader| reader.metadata()).collect();
+        Self::of_parts(&parts)
     }
 
-    /// Adds what the rows of another part add up to.
-    fn add(&mut self, part: &Self) {
-        let mut kinds = self.kinds();
-        for (kind, tally) in part.kinds() {
-            let sum = kinds.entry(kind).or_default();
-            sum.events = sum.events.saturating_add(tally.events);
-            sum.bytes = sum.bytes.saturating_add(tally.bytes);
+    /// Later parts know more than earlier ones, but for when it all began and what their own rows
+    /// add up to.
+    fn of_parts(parts: &[&BTreeMap<String, String>]) -> Self {
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+            return Self::default();
+        };
+        let mut keys = (*last).clone();
+        let mut totals = Totals::default();
+        for part in parts {
+            let pairs = part.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            totals.merge(&Totals::parse(pairs).unwrap_or_default());
         }
-        let kinds = kinds.into_iter().map(|(kind, tally)| {
-            (kind, serde_json::json!({"events": tally.events, "bytes": tally.bytes}))
-        });
-        self.keys.insert(KINDS.into(), Value::Object(kinds.collect()).to_string());
-        let mut losses: BTreeMap<(String, String), Tally> = BTreeMap::new();
-        for loss in self.losses().into_iter().chain(part.losses()) {
-            let sum = losses.entry((loss.event_class, loss.cause)).or_default();
-            sum.events = sum.events.saturating_add(loss.lost.events);
-            sum.bytes = sum.bytes.saturating_add(loss.lost.bytes);
+        if parts.len() > 1 {
+            if let Some(start) = first.get(START_TS) {
+                keys.insert(START_TS.into(), start.clone());
+            }
+            let numbers: Vec<&str> =
+                parts.iter().filter_map(|part| part.get(PART).map(String::as_str)).collect();
+            keys.insert(PART.into(), numbers.join(", "));
+            for entry in totals.entries() {
+                keys.insert(entry.key.into(), entry.value);
+            }
         }
-        let losses: Value = losses
-            .into_iter()
-            .map(|((event_class, cause), lost)| {
-                serde_json::json!({
-                    "event_class": event_class,
-                    "cause": cause,
-                    "lost_events": lost.events,
-                    "lost_bytes": lost.bytes,
-                })
-            })
-            .collect();
-        self.keys.insert(LOSSES.into(), losses.to_string());
+        Self { keys, totals }
     }
 
     /// All keys and their values.
@@ -102,37 +70,17 @@ impl Facts {
         serde_json::from_str(self.text(key)?).ok()
     }
 
-    /// A list of texts, the empty one where there is none.
+    /// The elements of a list, none where there is no list.
+    pub(super) fn list(&self, key: &str) -> Vec<Value> {
+        match self.json(key) {
+            Some(Value::Array(list)) => list,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The texts of a list.
     pub(super) fn texts(&self, key: &str) -> Vec<String> {
-        let Some(Value::Array(list)) = self.json(key) else { return Vec::new() };
-        list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
-    }
-
-    /// Events and payload bytes by kind.
-    pub(super) fn kinds(&self) -> BTreeMap<String, Tally> {
-        let Some(Value::Object(kinds)) = self.json(KINDS) else { return BTreeMap::new() };
-        let tally = |(kind, value): (String, Value)| {
-            let tally =
-                Tally { events: value["events"].as_u64()?, bytes: value["bytes"].as_u64()? };
-            Some((kind, tally))
-        };
-        kinds.into_iter().filter_map(tally).collect()
-    }
-
-    /// What was lost by class and cause.
-    pub(super) fn losses(&self) -> Vec<Loss> {
-        let Some(Value::Array(losses)) = self.json(LOSSES) else { return Vec::new() };
-        let loss = |value: &Value| {
-            Some(Loss {
-                event_class: value["event_class"].as_str()?.to_owned(),
-                cause: value["cause"].as_str()?.to_owned(),
-                lost: Tally {
-                    events: value["lost_events"].as_u64()?,
-                    bytes: value["lost_bytes"].as_u64()?,
-                },
-            })
-        };
-        losses.iter().filter_map(loss).collect()
+        self.list(key).iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -140,32 +88,30 @@ impl Facts {
 mod tests {
     use super::*;
 
-    fn facts(keys: &[(&str, &str)]) -> Facts {
-        let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Facts { keys: keys.collect() }
+    fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
     fn values_of_another_shape_are_absent() {
-        let odd = facts(&[(KINDS, "[1]"), (LOSSES, "{\"a\":"), (START_TS, "soon"), ("k", "")]);
-        assert!(odd.kinds().is_empty() && odd.losses().is_empty());
+        let odd = keys(&[("agentsight.kinds", "[1]"), (START_TS, "soon"), ("k", ""), ("l", "[1]")]);
+        let odd = Facts::of_parts(&[&odd]);
+        assert_eq!(odd.totals, Totals::default());
         assert_eq!((odd.ts(START_TS), odd.text("k")), (None, None));
-        let half = facts(&[
-            (KINDS, r#"{"a":{"events":1,"bytes":2},"b":{"events":-1,"bytes":0},"c":3}"#),
-            (LOSSES, r#"[{"event_class":"a"},7]"#),
-        ]);
-        assert_eq!(half.kinds().keys().collect::<Vec<_>>(), ["a"]);
-        assert!(half.losses().is_empty());
+        assert_eq!((odd.texts("l"), odd.texts("k")), (vec![], vec![]));
+        assert!(Facts::of_parts(&[]).keys().is_empty());
     }
 
     #[test]
     fn parts_add_up() {
-        let kinds = |events: u64| format!(r#"{{"a":{{"events":{events},"bytes":2}}}}"#);
-        let loss = r#"[{"event_class":"a","cause":"b","lost_events":1,"lost_bytes":9}]"#;
-        let mut last = facts(&[(KINDS, &kinds(3)), (LOSSES, loss)]);
-        last.add(&facts(&[(KINDS, &kinds(u64::MAX)), (LOSSES, loss)]));
-        assert_eq!(last.kinds()["a"], Tally { events: u64::MAX, bytes: 4 });
-        assert_eq!(last.losses()[0].lost, Tally { events: 2, bytes: 18 });
-        assert_eq!(last.losses().len(), 1);
+        let part = |part: &str, start: &str, events: u64| {
+            let kinds = format!(r#"{{"sample":{{"events":{events},"bytes":0}}}}"#);
+            keys(&[("agentsight.kinds", &kinds), (START_TS, start), (PART, part), ("k", part)])
+        };
+        let whole = Facts::of_parts(&[&part("1", "7", 3), &part("2", "8", 4)]);
+        assert_eq!(whole.totals.kinds["sample"].events, 7);
+        assert_eq!(whole.text("agentsight.kinds"), Some(r#"{"sample":{"events":7,"bytes":0}}"#));
+        assert_eq!((whole.ts(START_TS), whole.text("k")), (Some(WallNanos(7)), Some("2")));
+        assert_eq!(whole.text(PART), Some("1, 2"));
     }
 }
