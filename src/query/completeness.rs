@@ -10,7 +10,8 @@ use std::mem::discriminant;
 use super::Session;
 use super::facts::Facts;
 use super::traces::{Named, part_of};
-use crate::trace::{Reader, Tally, schema};
+use crate::human::counted;
+use crate::trace::{Completeness, Reader, Tally, schema};
 
 /// Something that a trace does not hold, or that this program does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub struct Shortfall {
 /// The sorts of [`Shortfall`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShortfallKind {
-    /// The recorder did not finish the file.
-    Unfinished,
+    /// The recorder did not finish the file, or has not yet.
+    Unfinished(Completeness),
     /// Of the parts of a recording, one between others was not given.
     MissingPart(u32),
     /// The recorder saw events that it could not keep.
@@ -98,11 +99,9 @@ impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trace = &self.trace;
         match &self.kind {
-            ShortfallKind::Unfinished => write!(
-                f,
-                "'{trace}' is incomplete: the recorder did not finish, what came after its last \
-                 complete write is missing"
-            ),
+            ShortfallKind::Unfinished(completeness) => {
+                write!(f, "'{trace}' is incomplete: {}", describe(completeness))
+            }
             ShortfallKind::MissingPart(part) => {
                 write!(f, "'{trace}' is incomplete: part {part} of the recording was not given")
             }
@@ -131,6 +130,37 @@ impl fmt::Display for Shortfall {
     }
 }
 
+/// How a recording ended, for a person to read; starts with a small letter and has no full stop.
+pub(crate) fn describe(completeness: &Completeness) -> String {
+    const TORN: &str = "what came after the last complete write is missing";
+    let recovery = match completeness {
+        Completeness::Complete => return "the recorder finished".into(),
+        Completeness::Repaired => {
+            return format!("the recorder did not finish, the file was repaired; {TORN}");
+        }
+        Completeness::Unfinished(recovery) => recovery,
+    };
+    let mut text = match (recovery.live, &recovery.stop_reason) {
+        (true, _) => "it is still being recorded; this is what was written so far".to_owned(),
+        (false, Some(reason)) => format!("the recorder could not finish ({reason})"),
+        (false, None) => format!("the recorder did not finish; {TORN}"),
+    };
+    if recovery.rows_from_log > 0 {
+        text.push_str(&format!("; {} came from its log", counted(recovery.rows_from_log, "row")));
+    }
+    if recovery.torn_bytes > 0 && !recovery.live {
+        let torn = counted(recovery.torn_bytes, "byte");
+        text.push_str(&format!("; {torn} at the end of the log were cut off in writing"));
+    }
+    if let Some(damage) = &recovery.log_damage {
+        text.push_str(&format!("; the log is damaged: {damage}"));
+    }
+    if !recovery.live {
+        text.push_str("; agentsight-rec repair makes one complete file of it");
+    }
+    text
+}
+
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
     let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
@@ -140,9 +170,15 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     }
 }
 
-/// Whether the recorder finished the file: only then does it know when and why it stopped.
-pub(super) fn is_finished(reader: &Reader) -> bool {
-    reader.metadata().contains_key("agentsight.stop_reason")
+/// Whether the recorder finished the file, or has not yet: what is the least whole of the parts.
+pub(super) fn completeness(readers: &[Reader]) -> Completeness {
+    let all = readers.iter().map(Reader::completeness);
+    let rank = |found: &&Completeness| match found {
+        Completeness::Complete => 0,
+        Completeness::Repaired => 1,
+        Completeness::Unfinished(_) => 2,
+    };
+    all.max_by_key(rank).cloned().unwrap_or(Completeness::Complete)
 }
 
 /// What is known so far of one trace.
@@ -150,8 +186,9 @@ pub(super) fn shortfalls(trace: &Named) -> Vec<Shortfall> {
     let readers = trace.source.readers();
     let facts = Facts::of(readers);
     let mut kinds = Vec::new();
-    if !readers.iter().all(is_finished) {
-        kinds.push(ShortfallKind::Unfinished);
+    let completeness = completeness(readers);
+    if completeness != Completeness::Complete {
+        kinds.push(ShortfallKind::Unfinished(completeness));
     }
     kinds.extend(missing_parts(readers).map(ShortfallKind::MissingPart));
     let mut lost = Tally::default();

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampNanosecondType;
 
-use super::completeness::{is_finished, unknown_columns};
+use super::completeness::{completeness, unknown_columns};
 use super::facts::Facts;
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
-use crate::trace::{self, Reader, schema};
+use crate::trace::{self, Completeness, Reader, schema};
 
 /// Kinds that are counted apart; a damaged trace may hold as many as rows.
 const MOST_KINDS: usize = 256;
@@ -33,8 +33,7 @@ pub(super) fn rows(readers: &[Reader]) -> Result<Vec<InfoRow>, trace::Error> {
     let metadata = known.keys().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
-    let is_complete = readers.iter().all(is_finished);
-    facts.insert("counted.complete".into(), is_complete.to_string());
+    ending(&completeness(readers), &mut facts);
     let unknown = unknown_columns(readers);
     if !unknown.is_empty() {
         facts.insert("counted.unknown_columns".into(), unknown.join(", "));
@@ -47,6 +46,26 @@ fn readable(key: &str, value: &str) -> String {
     match value.parse() {
         Ok(nanos) if key.ends_with("_ts") => rfc3339(WallNanos(nanos)),
         _ => value.to_owned(),
+    }
+}
+
+/// How the recording ended, and what of it came from its log.
+fn ending(completeness: &Completeness, facts: &mut BTreeMap<String, String>) {
+    let is_complete = *completeness == Completeness::Complete;
+    facts.insert("counted.complete".into(), is_complete.to_string());
+    let state = match completeness {
+        Completeness::Complete => "complete",
+        Completeness::Repaired => "repaired",
+        Completeness::Unfinished(recovery) if recovery.live => "recording",
+        Completeness::Unfinished(_) => "unfinished",
+    };
+    facts.insert("counted.completeness".into(), state.into());
+    if let Completeness::Unfinished(recovery) = completeness {
+        facts.insert("counted.rows_from_log".into(), recovery.rows_from_log.to_string());
+        facts.insert("counted.torn_bytes".into(), recovery.torn_bytes.to_string());
+        if let Some(damage) = &recovery.log_damage {
+            facts.insert("counted.log_damage".into(), damage.clone());
+        }
     }
 }
 
