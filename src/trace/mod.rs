@@ -26,6 +26,7 @@ mod footer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod group;
+mod levels;
 mod log;
 mod metadata;
 mod order;
@@ -34,6 +35,7 @@ mod reader;
 #[cfg(unix)]
 mod recording;
 mod recover;
+mod scan;
 pub mod schema;
 mod source;
 mod thrift;
@@ -53,6 +55,7 @@ pub use reader::{Batches, Reader, Skipped};
 #[cfg(unix)]
 pub use recording::{CreateFile, Finished, Recording, Sync};
 pub use recover::{Completeness, Recovery, Repaired, repair};
+pub use scan::Scan;
 pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 
