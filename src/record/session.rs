@@ -90,10 +90,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
             if let Some(sink) = session.intake.sink.take() {
                 let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
-            if !options.force {
-                // It holds nothing and did not exist before.
-                let _ = std::fs::remove_file(output.path());
-            }
+            output.discard();
             return Err(error.into());
         }
     };
@@ -189,13 +186,9 @@ impl Session {
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        let recording = Recording::create(
-            file,
-            output.path(),
-            &metadata,
-            options.sync,
-            Output::create_beside(owner),
-        )?;
+        let create = Output::create_beside(owner);
+        let recording = Recording::create(file, output.path(), &metadata, options.sync, create)
+            .inspect_err(|_| output.discard())?;
         self.intake.sink = Some(Sink::start(Pipeline::new(recording, options.sync))?);
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -17,21 +18,22 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::column::page::PageReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::Length;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
-use super::MAX_GROUP_LIST_VALUES;
 use super::decode::{TypeMismatch, reading_schema};
 use super::error::Error;
 use super::events::Events;
-use super::footer::MAGIC;
+use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
 use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
+use super::scan::Scan;
 use super::schema::{Column, READER_VERSION};
 use super::source::{Source, SourceRead};
 use super::totals::Totals;
+use super::{MAX_GROUP_LIST_VALUES, levels, pages, thrift};
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
 /// per row while a group is read.
@@ -100,6 +102,7 @@ impl Reader {
         check_magic(path, &source)?;
         // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        check_footer(path, &source)?;
         let stored = guarded(path, || ArrowReaderMetadata::load(&source, options.clone()))?;
         let keys = keys(&stored);
         check_version(path, &keys)?;
@@ -151,6 +154,14 @@ impl Reader {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// The rows for a query engine that reads Parquet by itself.
+    ///
+    /// # Errors
+    /// When the footer makes claims that no recorder makes.
+    pub fn scan(&self) -> Result<Scan, Error> {
+        Scan::new(Arc::clone(&self.shared))
     }
 
     /// Row groups of the file.
@@ -224,7 +235,8 @@ impl Reader {
     /// When the file cannot be read that way.
     pub fn batches(&self, columns: &[&str]) -> Result<Batches, Error> {
         let shared = Arc::clone(&self.shared);
-        let groups = (0..shared.stored.metadata().num_row_groups()).collect();
+        let groups: Vec<_> = (0..shared.group_count()).collect();
+        groups.iter().try_for_each(|group| shared.group(*group).map(drop))?;
         let builder = shared.builder(&shared.stored, groups, |name| columns.contains(&name))?;
         let reader = guarded(&shared.path, || builder.with_batch_size(BATCH_ROWS).build())?;
         Ok(Batches { shared, reader: Some(reader) })
@@ -273,6 +285,18 @@ impl Shared {
         self.viewed.metadata().num_row_groups()
     }
 
+    pub(super) fn footer(&self) -> &Arc<ParquetMetaData> {
+        self.viewed.metadata()
+    }
+
+    pub(super) fn reading_schema(&self) -> &SchemaRef {
+        self.viewed.schema()
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The footer's entry of a row group, its claims checked.
     pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
         let group = self.viewed.metadata().row_group(index);
@@ -283,6 +307,7 @@ impl Shared {
             );
             return Err(Error::damaged(&self.path, reason));
         }
+        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
         Ok(group)
     }
 
@@ -318,16 +343,10 @@ impl Shared {
     }
 
     /// Counts the values of a list column by its page headers alone.
-    fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
-        let footer = self.viewed.metadata().row_group(group);
-        let path = column.parquet_path().join(".");
-        let Some(chunk) = footer.columns().iter().find(|c| c.column_path().string() == path) else {
-            return Ok(());
-        };
+    pub(super) fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
         let values = guarded(&self.path, || -> Result<usize, ParquetError> {
-            let source = Arc::new(self.source.clone());
-            let rows = usize::try_from(footer.num_rows()).unwrap_or(0);
-            let mut pages = SerializedPageReader::new(source, chunk, rows, None)?;
+            let mut pages = self.pages(group, chunk)?;
             let mut values = 0_usize;
             while let Some(page) = pages.peek_next_page()? {
                 values = values.saturating_add(page.num_levels.unwrap_or(0));
@@ -343,6 +362,41 @@ impl Shared {
             return Err(Error::damaged(&self.path, reason));
         }
         Ok(())
+    }
+
+    /// Checks that the pages of a list column have as many repetition levels as they say.
+    pub(super) fn check_levels(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
+        let fault = guarded(&self.path, || -> Result<Option<String>, ParquetError> {
+            let mut pages = self.pages(group, chunk)?;
+            while let Some(page) = pages.get_next_page()? {
+                if let Some(fault) = levels::fault(&page) {
+                    return Ok(Some(fault));
+                }
+            }
+            Ok(None)
+        })?;
+        fault.map_or(Ok(()), |fault| {
+            let name = column.name();
+            let reason = format!("column '{name}' of row group {group}: {fault}");
+            Err(Error::damaged(&self.path, reason))
+        })
+    }
+
+    fn list_chunk(&self, group: usize, column: Column) -> Option<&ColumnChunkMetaData> {
+        let path = column.parquet_path().join(".");
+        let footer = self.viewed.metadata().row_group(group);
+        footer.columns().iter().find(|chunk| chunk.column_path().string() == path)
+    }
+
+    fn pages(
+        &self,
+        group: usize,
+        chunk: &ColumnChunkMetaData,
+    ) -> Result<SerializedPageReader<Source>, ParquetError> {
+        let rows = self.viewed.metadata().row_group(group).num_rows();
+        let rows = usize::try_from(rows).unwrap_or(0);
+        SerializedPageReader::new(Arc::new(self.source.clone()), chunk, rows, None)
     }
 
     fn builder(
@@ -404,6 +458,21 @@ fn check_magic(path: &Path, source: &Source) -> Result<(), Error> {
         return Err(Error::Truncated { path: path.to_owned(), bytes });
     }
     Ok(())
+}
+
+/// Refuses a footer that would cost the Parquet library more than its length.
+fn check_footer(path: &Path, source: &Source) -> Result<(), Error> {
+    guarded(path, || {
+        let trailer_start = source.len() - TRAILER_BYTES;
+        let trailer = source.get_bytes(trailer_start, TRAILER_BYTES as usize)?;
+        let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]);
+        let start = trailer_start.checked_sub(u64::from(length));
+        let start = start.filter(|_| u64::from(length) <= MAX_FOOTER_BYTES).ok_or_else(|| {
+            ParquetError::General(format!("expected a footer, found {length} bytes"))
+        })?;
+        let footer = source.get_bytes(start, length as usize)?;
+        thrift::check_struct(&footer).map_err(|error| ParquetError::External(Box::new(error)))
+    })
 }
 
 fn keys(footer: &ArrowReaderMetadata) -> BTreeMap<String, String> {
