@@ -57,7 +57,7 @@ fn content(stream: usize, start: u64, length: usize) -> Vec<u8> {
 fn load(random: &mut Random, offsets: &mut Offsets, ts: i64) -> Vec<Event> {
     let mut event = |stream: usize, length: u64| {
         let data = content(stream, offsets[stream], length as usize);
-        let direction = if stream % 2 == 0 { Direction::Write } else { Direction::Read };
+        let direction = if stream.is_multiple_of(2) { Direction::Write } else { Direction::Read };
         let event = tls(ts - START, stream as u64, direction, offsets[stream], &data);
         offsets[stream] += length;
         event
