@@ -1,10 +1,21 @@
 //! What every event passes on the writer thread: it is joined with its neighbours, then recorded.
 
+use super::ledger::Observed;
 use crate::event::Event;
 use crate::time::WallNanos;
 use crate::trace::{
     Burst, ClosingMetadata, Entry, Error, Finished, MAX_BURST_AGE_NS, Recording, Sync,
 };
+
+/// How a recording ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was written.
+    pub finished: Finished,
+    /// Events that are neither in the trace nor counted as lost: a line per class, to be reported
+    /// as bugs.
+    pub complaints: Vec<String>,
+}
 
 /// The way from the session's events to the trace.
 pub struct Pipeline {
@@ -62,14 +73,24 @@ impl Pipeline {
         self.failure.is_some()
     }
 
-    /// Writes what is left and the footer.
+    /// Writes what is left and the footer. `observed` is what all events together were to be; it
+    /// is absent where the session failed and does not know.
     #[must_use]
-    pub fn finish(mut self, closing: ClosingMetadata) -> Finished {
+    pub fn finish(mut self, closing: ClosingMetadata, observed: Option<&Observed>) -> Ended {
         self.bursts.flush(&mut |event| self.joined.push(event));
         self.record();
+        let mut complaints = Vec::new();
+        if let Some(observed) = observed {
+            let accounts = observed.accounts(&self.recording.final_totals());
+            complaints = observed.complaints(&accounts);
+            self.recording.set(Entry::ledger(&accounts));
+            if !complaints.is_empty() {
+                self.recording.set(Entry::bugs(&complaints));
+            }
+        }
         let mut finished = self.recording.finish(closing);
         finished.failure = self.failure;
-        finished
+        Ended { finished, complaints }
     }
 
     fn record(&mut self) {

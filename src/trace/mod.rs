@@ -15,6 +15,7 @@ mod assembler;
 mod burst;
 mod cells;
 mod chunk;
+mod clocks;
 mod decode;
 mod draft;
 mod dropped;
@@ -25,6 +26,7 @@ mod footer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod group;
+mod levels;
 mod log;
 mod metadata;
 mod order;
@@ -33,6 +35,7 @@ mod reader;
 #[cfg(unix)]
 mod recording;
 mod recover;
+mod scan;
 pub mod schema;
 mod source;
 mod thrift;
@@ -41,9 +44,10 @@ mod writer;
 
 pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use clocks::ClockFacts;
 pub use error::Error;
 pub use events::Events;
-pub use log::log_path;
+pub use log::{log_path, next_log_path};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
 };
@@ -51,6 +55,7 @@ pub use reader::{Batches, Reader, Skipped};
 #[cfg(unix)]
 pub use recording::{CreateFile, Finished, Recording, Sync};
 pub use recover::{Completeness, Recovery, Repaired, repair};
+pub use scan::Scan;
 pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 
