@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use agentsight::cli;
 use agentsight::record::launch::shell_status;
-use agentsight::record::options::{Options, parse_duration, parse_interval, parse_ring_bytes};
+use agentsight::record::options::Options;
+use agentsight::record::retention::Retention;
+use agentsight::record::values::{parse_buffer_bytes, parse_duration, parse_interval};
 use agentsight::record::{Recorded, record};
 use clap::Parser;
 
@@ -54,8 +56,8 @@ struct Args {
     duration: Option<Duration>,
 
     /// Size of the buffer between kernel and recorder: a power of two, such as 16M.
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_ring_bytes)]
-    ring: u32,
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_bytes)]
+    buffer: u32,
 
     /// A command to run and record.
     #[arg(last = true, value_name = "CMD")]
@@ -72,7 +74,9 @@ impl From<Args> for Options {
             force: args.force,
             interval: args.interval,
             duration: args.duration,
-            ring_bytes: args.ring,
+            retention: Retention::Whole,
+            snapshot_on: Vec::new(),
+            buffer_bytes: args.buffer,
             command_line: std::env::args_os().collect(),
         }
     }

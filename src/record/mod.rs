@@ -13,14 +13,19 @@ pub mod host;
 pub mod intake;
 pub mod launch;
 pub mod live;
+pub mod names;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod parts;
 pub mod probing;
+pub mod retention;
 pub mod search;
 pub mod session;
 pub mod signals;
 pub mod sink;
+pub mod trigger;
+pub mod values;
 
 pub use session::{Recorded, record};
 

@@ -156,7 +156,7 @@ impl Session {
     fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
         let capture = Capture::load(&bpf::Options {
             names: matcher.matching_names(),
-            payload_ring_bytes: options.ring_bytes,
+            payload_ring_bytes: options.buffer_bytes,
             ..bpf::Options::default()
         })?;
         let anchor = capture.clock_anchor();
