@@ -13,6 +13,7 @@ FROM trace_info
 WHERE key NOT LIKE 'counted.events.%'
   AND key NOT IN (
     'agentsight.clock_anchors', 'agentsight.columns', 'agentsight.kinds',
-    'agentsight.losses'
+    'agentsight.losses', 'agentsight.probes', 'agentsight.binaries',
+    'agentsight.ledger'
   )
 ORDER BY key

@@ -254,4 +254,11 @@ impl ProbeState {
             Self::Failed => "failed",
         }
     }
+
+    /// The outcome that a `probe_state` names; `None` for one this program does not know.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let states = [Self::Attached, Self::Absent, Self::Unresolved, Self::Failed];
+        states.into_iter().find(|state| state.as_str() == name)
+    }
 }

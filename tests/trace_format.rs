@@ -183,7 +183,10 @@ fn metadata_says_what_was_recorded_and_what_was_lost() {
         r#"[{"event_class":"tls_data","cause":"ring_full","lost_events":2,"lost_bytes":99}]"#
     );
     assert!(value("kinds").contains(r#""tls_close":{"events":1,"bytes":0}"#), "{}", value("kinds"));
-    assert_eq!(value("clock_anchors"), format!(r#"[{{"boot_ns":5,"wall_ns":{START}}}]"#));
+    assert_eq!(
+        value("clock_anchors"),
+        format!(r#"[{{"boot_ns":5,"wall_ns":{START},"monotonic_ns":5}}]"#)
+    );
     assert!(value("columns").contains(r#""name":"stream_offset""#));
     assert_eq!(reader.row_count(), 11);
 }

@@ -143,7 +143,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     pub(super) const ANCHOR: ClockAnchor =
-        ClockAnchor { boot: BootNanos(0), wall: WallNanos(1_800_000_000_000_000_000) };
+        ClockAnchor::new(BootNanos(0), WallNanos(1_800_000_000_000_000_000));
 
     /// A made-up `/proc/PID`.
     pub(super) struct FakeProcess {

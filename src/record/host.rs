@@ -32,13 +32,16 @@ fn host() -> trace::Host {
     // The machine id is 128 random bits, so its hash tells nothing about the host, yet stays the
     // same for all its recordings (machine-id(5) asks to publish it only hashed).
     let identity = [line("/etc/machine-id"), line("/proc/sys/kernel/hostname")].concat();
-    let pseudonym = xxhash_rust::xxh3::xxh3_64(identity.as_bytes());
+    let pseudonym = |text: &str| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+    // 128 random bits as well, new at each boot.
+    let boot = line("/proc/sys/kernel/random/boot_id");
     trace::Host {
         kernel: line("/proc/sys/kernel/osrelease"),
         arch: std::env::consts::ARCH.into(),
         cpus: std::thread::available_parallelism()
             .map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
-        hostname: format!("host-{pseudonym:016x}"),
+        hostname: format!("host-{}", pseudonym(&identity)),
+        boot_id: if boot.is_empty() { boot } else { format!("boot-{}", pseudonym(&boot)) },
     }
 }
 
@@ -53,6 +56,10 @@ mod tests {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         assert!(metadata.host.hostname.starts_with("host-"));
         assert!(!metadata.host.hostname.contains(hostname.trim()));
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert!(metadata.host.boot_id.starts_with("boot-"));
+        assert!(!metadata.host.boot_id.contains(boot_id.trim()));
+        assert_eq!(metadata.host.boot_id, host().boot_id);
         assert_eq!(metadata.recording_id.len(), 36);
         assert!(!metadata.host.kernel.is_empty() && metadata.host.cpus > 0);
     }

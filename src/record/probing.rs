@@ -315,7 +315,7 @@ mod tests {
     use crate::time::{BootNanos, WallNanos};
 
     fn probing() -> (Probing, ProcessId) {
-        let anchor = ClockAnchor { boot: BootNanos(0), wall: WallNanos(0) };
+        let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
         (Probing::start(anchor), id)
     }
@@ -356,7 +356,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         std::fs::copy("/bin/sh", &path).unwrap();
-        let anchor = ClockAnchor { boot: BootNanos(0), wall: WallNanos(0) };
+        let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let subject = Subject { id, comm: "tests".into(), matched: false, look: 0 };
         let mut examiner = Examiner::new(ProcFs::new(anchor));
         let report = examiner.examine("/program", &path, Some(&subject)).unwrap().unwrap();

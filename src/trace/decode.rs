@@ -273,9 +273,7 @@ impl Rows {
 
     fn probe(&self, row: usize) -> Result<Probe> {
         let state = self.text(Column::ProbeState, row)?;
-        let known =
-            [ProbeState::Attached, ProbeState::Absent, ProbeState::Unresolved, ProbeState::Failed];
-        let state = known.into_iter().find(|known| known.as_str() == state).ok_or_else(|| {
+        let state = ProbeState::from_name(&state).ok_or_else(|| {
             Damage::new(
                 Column::ProbeState,
                 format!("expected a probe state, found {}", shown(&state)),

@@ -23,13 +23,17 @@ mod order;
 mod reader;
 pub mod schema;
 mod source;
+mod totals;
 mod writer;
 
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use error::Error;
 pub use events::Events;
-pub use metadata::{ClosingMetadata, Host, KEY_PREFIX, Metadata, Tally, Totals};
+pub use metadata::{
+    Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
+};
 pub use reader::{Batches, Reader, Skipped};
+pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 
 /// Most payload that one row may carry. Joined calls end at 1 MiB and a single call of a TLS

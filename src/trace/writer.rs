@@ -24,8 +24,9 @@ use super::arena::{Arena, Span};
 use super::chunk::{ChunkStore, cut};
 use super::encode::Sheet;
 use super::error::Error;
-use super::metadata::{ClosingMetadata, Metadata, Totals, key_values};
+use super::metadata::{ClosingMetadata, Keys, Metadata, key_values};
 use super::schema::{Column, ColumnType, arrow_schema};
+use super::totals::Totals;
 use super::{MAX_EVENT_BYTES, MAX_GROUP_LIST_VALUES, cells};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
@@ -241,7 +242,9 @@ impl<W: Write + Send> Writer<W> {
     /// When the sink cannot be written; the file is then not a valid trace.
     pub fn finish(mut self, closing: ClosingMetadata) -> Result<Summary, Error> {
         self.close_row_group()?;
-        for key_value in key_values(&self.metadata, Some(&closing), &self.totals) {
+        let mut keys = Keys::new(&self.metadata);
+        closing.entries(&self.metadata).into_iter().for_each(|entry| keys.set(entry));
+        for key_value in key_values(&keys, &self.totals) {
             self.parquet.append_key_value_metadata(key_value);
         }
         let footer = self.parquet.finish()?;

@@ -23,8 +23,9 @@ pub(crate) fn metadata() -> Metadata {
             arch: "x86_64".to_owned(),
             cpus: 2,
             hostname: "host-1".to_owned(),
+            ..Host::default()
         },
-        clock_anchors: vec![ClockAnchor { boot: BootNanos(5), wall: WallNanos(START) }],
+        clock_anchors: vec![ClockAnchor::new(BootNanos(5), WallNanos(START))],
         filters: vec!["-c claude".to_owned()],
     }
 }

@@ -21,8 +21,9 @@ pub fn write(sink: impl Write + Send, name: &str, events: Vec<Event>, duration_m
             arch: "x86_64".to_owned(),
             cpus: 4,
             hostname: "fixture".to_owned(),
+            ..Host::default()
         },
-        clock_anchors: vec![ClockAnchor { boot: BootNanos(1_000_000_000_000), wall: at(0) }],
+        clock_anchors: vec![ClockAnchor::new(BootNanos(1_000_000_000_000), at(0))],
         filters: vec!["-c demo-agent".to_owned()],
     };
     let closing = ClosingMetadata {

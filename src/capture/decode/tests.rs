@@ -6,7 +6,7 @@ use super::*;
 use crate::event::{Body, Direction, Event, Exit, Fork, Image};
 use crate::time::{ClockAnchor, WallNanos};
 
-const ANCHOR: ClockAnchor = ClockAnchor { boot: BootNanos(0), wall: WallNanos(1_000_000_000_000) };
+const ANCHOR: ClockAnchor = ClockAnchor::new(BootNanos(0), WallNanos(1_000_000_000_000));
 
 fn decoder() -> Decoder {
     Decoder::new(ANCHOR, 4096)
