@@ -12,6 +12,7 @@
 
 mod arena;
 mod burst;
+mod carry;
 mod cells;
 mod chunk;
 mod decode;
@@ -27,6 +28,7 @@ mod totals;
 mod writer;
 
 pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use carry::Carry;
 pub use error::Error;
 pub use events::Events;
 pub use metadata::{
