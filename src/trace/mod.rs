@@ -15,22 +15,31 @@ mod burst;
 mod carry;
 mod cells;
 mod chunk;
+mod clock_offset;
+mod cut;
 mod decode;
+mod derived;
 mod encode;
 mod error;
 mod events;
+mod merge;
 mod metadata;
 mod order;
 mod reader;
 pub mod schema;
+mod seq_set;
 mod source;
 mod totals;
 mod writer;
 
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use carry::Carry;
+pub use clock_offset::{ClockOffset, Reason as ClockOffsetReason, clock_offsets};
+pub use cut::cut;
+pub use derived::Origin;
 pub use error::Error;
 pub use events::Events;
+pub use merge::{Input, Merged, merge};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
 };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,11 +26,13 @@ use parquet::file::statistics::Statistics;
 
 use super::MAX_GROUP_LIST_VALUES;
 use super::decode::{TypeMismatch, reading_schema};
+use super::derived::Origin;
 use super::error::Error;
 use super::events::Events;
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY};
 use super::schema::{Column, READER_VERSION};
 use super::source::Source;
+use crate::time::WallNanos;
 
 /// What begins and ends every Parquet file (Parquet format, "File format").
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -128,6 +131,39 @@ impl Reader {
     pub fn row_count(&self) -> u64 {
         let rows = self.shared.stored.metadata().file_metadata().num_rows();
         u64::try_from(rows).unwrap_or(0)
+    }
+
+    /// The times of the first and the last event, as the footer says; absent without rows, or where
+    /// the footer does not say.
+    #[must_use]
+    pub fn time_range(&self) -> Option<RangeInclusive<WallNanos>> {
+        let groups = self.shared.stored.metadata().row_groups().iter();
+        let ranges: Option<Vec<(i64, i64)>> = groups
+            .map(|group| {
+                let mut columns = group.columns().iter();
+                let ts = columns.find(|c| c.column_path().string() == Column::Ts.name())?;
+                match ts.statistics()? {
+                    Statistics::Int64(range) => Some((*range.min_opt()?, *range.max_opt()?)),
+                    _ => None,
+                }
+            })
+            .collect();
+        let ranges = ranges?;
+        let first = ranges.iter().map(|(first, _)| *first).min()?;
+        let last = ranges.iter().map(|(_, last)| *last).max()?;
+        Some(WallNanos(first)..=WallNanos(last))
+    }
+
+    /// Where the file comes from: recording, part, and whether it begins in the middle of it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.shared.keys)
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Columns of the file that this program does not know.
