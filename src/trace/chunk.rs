@@ -117,6 +117,11 @@ impl ChunkStore {
         self.spans.get(id.0 as usize).map(|span| self.arena.bytes(*span))
     }
 
+    /// The number of distinct chunks.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
     /// Memory that the store accounts for.
     pub(crate) fn accounted_bytes(&self) -> usize {
         self.arena.used_bytes() + self.spans.len() * CHUNK_OVERHEAD_BYTES

@@ -43,7 +43,8 @@ pub fn clock_offsets(traces: &[&Reader], asked_ns: &[Option<i64>]) -> Vec<ClockO
         }
         let earlier = clocks[..index].iter().zip(&offsets);
         let found = earlier.clone().find_map(|(other, offset)| {
-            let is_same = !clock.recording_id.is_empty() && clock.recording_id == other.recording_id;
+            let is_same =
+                !clock.recording_id.is_empty() && clock.recording_id == other.recording_id;
             is_same.then_some(ClockOffset { ns: offset.ns, reason: Reason::Reference })
         });
         let found = found.or_else(|| {
@@ -106,6 +107,9 @@ mod tests {
         assert_eq!(clock(Some("c"), Some(1_500)).behind(&a), None);
         assert_eq!(clock(None, Some(1_500)).behind(&clock(None, Some(1))), None);
         assert_eq!(clock(Some("b"), None).behind(&a), None);
-        assert_eq!(clock(Some("b"), Some(i64::MAX)).behind(&clock(Some("b"), Some(i64::MIN))), None);
+        assert_eq!(
+            clock(Some("b"), Some(i64::MAX)).behind(&clock(Some("b"), Some(i64::MIN))),
+            None
+        );
     }
 }

@@ -138,8 +138,7 @@ mod tests {
                 lost_bytes: 1,
                 conn_id: None,
             });
-            let event =
-                Event { ts: WallNanos(last), process: None, tid: None, comm: None, body };
+            let event = Event { ts: WallNanos(last), process: None, tid: None, comm: None, body };
             is_within(&event, &range(10, 20))
         };
         assert!(loss(5, 10) && loss(19, 30) && loss(0, 99) && loss(12, 13));

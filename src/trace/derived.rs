@@ -75,7 +75,9 @@ impl Origin {
             recording_id: text(RECORDING_ID_KEY).unwrap_or_default().to_owned(),
             part: text(PART_KEY).and_then(|part| part.parse().ok()),
             is_midway: text(MIDWAY_KEY) == Some("true"),
-            carried_rows: carried(keys).values().fold(0, |sum, tally| tally.events.saturating_add(sum)),
+            carried_rows: carried(keys)
+                .values()
+                .fold(0, |sum, tally| tally.events.saturating_add(sum)),
             start_ts: ts(START_TS_KEY),
             stop_ts: ts(STOP_TS_KEY),
         }
@@ -180,7 +182,10 @@ mod tests {
         let origin = Origin::of(&keys(&[
             (PART_KEY, "-1"),
             (MIDWAY_KEY, "yes"),
-            (CARRIED_KEY, r#"{"process_seen": -3, "probe": "x", "sample": 18446744073709551615, "loss": 1}"#),
+            (
+                CARRIED_KEY,
+                r#"{"process_seen": -3, "probe": "x", "sample": 18446744073709551615, "loss": 1}"#,
+            ),
             (START_TS_KEY, "99999999999999999999"),
         ]));
         assert_eq!(origin, Origin { carried_rows: u64::MAX, ..Origin::default() });

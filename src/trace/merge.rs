@@ -186,9 +186,8 @@ impl Merging<'_> {
     fn next(&mut self) -> Result<Option<(usize, u64, Event)>, Error> {
         loop {
             let heads = self.cursors.iter().enumerate();
-            let first = heads
-                .filter_map(|(index, cursor)| Some((cursor.head.as_ref()?.1.ts, index)))
-                .min();
+            let first =
+                heads.filter_map(|(index, cursor)| Some((cursor.head.as_ref()?.1.ts, index))).min();
             let Some((_, index)) = first else { return Ok(None) };
             let cursor = &mut self.cursors[index];
             let Some((seq, event)) = cursor.head.take() else { return Ok(None) };
@@ -259,8 +258,7 @@ fn connection_names(
                     collisions.insert((recording, id));
                 }
                 if owners.len() + collisions.len() > MAX_CONNECTIONS {
-                    let reason =
-                        format!("expected at most {MAX_CONNECTIONS} connections to merge");
+                    let reason = format!("expected at most {MAX_CONNECTIONS} connections to merge");
                     return Err(Error::damaged(input.trace.path(), reason));
                 }
             }

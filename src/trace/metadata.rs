@@ -189,16 +189,13 @@ impl Entry {
 }
 
 impl ClosingMetadata {
-    /// What is to be set when a recording that began with `start` ends.
+    /// What is to be set when a recording ends that began with these clock anchors.
     #[must_use]
-    pub fn entries(&self, start: &Metadata) -> Vec<Entry> {
-        let anchors: Vec<ClockAnchor> =
-            start.clock_anchors.iter().chain(&self.clock_anchors).copied().collect();
-        vec![
-            Entry::clock_anchors(&anchors),
-            Entry::stop_ts(self.stop_ts),
-            Entry::stop_reason(self.stop_reason.clone()),
-        ]
+    pub fn entries(&self, start: &[ClockAnchor]) -> Vec<Entry> {
+        let anchors: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
+        let anchors = (!anchors.is_empty()).then(|| Entry::clock_anchors(&anchors));
+        let stop = [Entry::stop_ts(self.stop_ts), Entry::stop_reason(self.stop_reason.clone())];
+        anchors.into_iter().chain(stop).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 //! It knows nothing of how events were captured or what their payload means.
 
 mod arena;
+mod assembler;
 mod burst;
 mod carry;
 mod cells;
@@ -19,19 +20,28 @@ mod clock_offset;
 mod cut;
 mod decode;
 mod derived;
+mod draft;
+mod dropped;
 mod encode;
 mod error;
 mod events;
+mod footer;
+mod group;
+mod log;
 mod merge;
 mod metadata;
 mod order;
 mod reader;
+#[cfg(unix)]
+mod recording;
+mod recover;
 pub mod schema;
 mod seq_set;
 mod source;
 mod totals;
 mod writer;
 
+pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use carry::Carry;
 pub use clock_offset::{ClockOffset, Reason as ClockOffsetReason, clock_offsets};
@@ -39,11 +49,15 @@ pub use cut::cut;
 pub use derived::Origin;
 pub use error::Error;
 pub use events::Events;
+pub use log::log_path;
 pub use merge::{Input, Merged, merge};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
 };
 pub use reader::{Batches, Reader, Skipped};
+#[cfg(unix)]
+pub use recording::{CreateFile, Finished, Recording, Sync};
+pub use recover::{Completeness, Recovery, Repaired, repair};
 pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 

@@ -5,8 +5,7 @@
 //! was not written for hostile files, is called behind [`guarded`].
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,13 +28,13 @@ use super::decode::{TypeMismatch, reading_schema};
 use super::derived::Origin;
 use super::error::Error;
 use super::events::Events;
-use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY};
+use super::footer::MAGIC;
+use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
+use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
 use super::schema::{Column, READER_VERSION};
-use super::source::Source;
+use super::source::{Source, SourceRead};
+use super::totals::Totals;
 use crate::time::WallNanos;
-
-/// What begins and ends every Parquet file (Parquet format, "File format").
-const MAGIC: &[u8; 4] = b"PAR1";
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
 /// per row while a group is read.
@@ -84,14 +83,23 @@ impl Skipped {
 }
 
 impl Reader {
-    /// Opens a trace and reads its footer.
+    /// Opens a trace and reads its footer; of a recording that was not finished or still runs, also
+    /// the log beside it ([`Reader::completeness`]).
     ///
     /// # Errors
-    /// When the file cannot be read, is not Parquet, not a trace, cut short, damaged, or asks for a
-    /// newer reader.
+    /// When the file cannot be read, is not Parquet, not a trace, cut short without a log, damaged,
+    /// or asks for a newer reader.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let open_error = |source| Error::Open { path: path.to_owned(), source };
-        let source = File::open(path).and_then(Source::new).map_err(open_error)?;
+        let (source, recovery) = recover::open(path)?;
+        Self::from_source(path, source, recovery)
+    }
+
+    /// Opens the trace that `source` is, `path` being the name it goes by.
+    pub(crate) fn from_source(
+        path: &Path,
+        source: Source,
+        recovery: Option<Recovery>,
+    ) -> Result<Self, Error> {
         check_magic(path, &source)?;
         // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -116,8 +124,61 @@ impl Reader {
         let viewed =
             guarded(path, || ArrowReaderMetadata::try_new(Arc::clone(stored.metadata()), options))?;
         let skipped = Mutex::default();
-        let shared = Shared { path: path.to_owned(), source, stored, viewed, keys, skipped };
+        let completeness = match recovery {
+            Some(recovery) => Completeness::Unfinished(recovery),
+            None if keys.contains_key(RECOVERED_KEY) => Completeness::Repaired,
+            None if keys.contains_key(STOP_REASON_KEY) => Completeness::Complete,
+            None => Completeness::Unfinished(Recovery::default()),
+        };
+        let path = path.to_owned();
+        let shared = Shared { path, source, stored, viewed, keys, completeness, skipped };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether this is all that was recorded.
+    #[must_use]
+    pub fn completeness(&self) -> &Completeness {
+        &self.shared.completeness
+    }
+
+    /// What the rows add up to, as the metadata says.
+    ///
+    /// # Errors
+    /// When that is not what it should be.
+    pub fn totals(&self) -> Result<Totals, Error> {
+        let keys = self.shared.keys.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        Totals::parse(keys).map_err(|error| Error::damaged(&self.shared.path, error))
+    }
+
+    /// The name it goes by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Row groups of the file.
+    pub(crate) fn group_count(&self) -> usize {
+        self.shared.group_count()
+    }
+
+    /// The footer's entry of a row group, its claims checked.
+    pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
+        self.shared.group(index)
+    }
+
+    /// The bytes of the file from a position on.
+    pub(crate) fn bytes_from(&self, start: u64) -> SourceRead {
+        self.shared.source.read_from(start)
+    }
+
+    /// The columns of the file, if those are the first of [`Column::ALL`].
+    pub(crate) fn known_columns(&self) -> Result<&'static [Column], Error> {
+        let fields = self.shared.stored.schema().fields();
+        let columns = Column::ALL.get(..fields.len()).filter(|columns| {
+            columns.iter().zip(fields).all(|(column, field)| column.name() == field.name())
+        });
+        let unknown = || Error::damaged(&self.shared.path, "it has columns of another version");
+        columns.ok_or_else(unknown)
     }
 
     /// The `agentsight.*` keys of the file.
@@ -160,12 +221,6 @@ impl Reader {
         Origin::of(&self.shared.keys)
     }
 
-    /// The path it was opened by.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.shared.path
-    }
-
     /// Columns of the file that this program does not know.
     #[must_use]
     pub fn unknown_columns(&self) -> Vec<&str> {
@@ -184,7 +239,12 @@ impl Reader {
     /// one stream by offset. Ends after the first error.
     #[must_use]
     pub fn events(&self, kinds: Option<&[&str]>) -> Events {
-        Events::new(Arc::clone(&self.shared), kinds)
+        Events::new(Arc::clone(&self.shared), kinds, 0..usize::MAX)
+    }
+
+    /// All events of some of the row groups, counted from 0.
+    pub(crate) fn events_of_groups(&self, groups: Range<usize>) -> Events {
+        Events::new(Arc::clone(&self.shared), None, groups)
     }
 
     /// The rows as they are stored, with only these columns (those that the file has), in the order
@@ -232,6 +292,7 @@ pub(crate) struct Shared {
     /// The footer, with the types that [`super::decode`] reads.
     viewed: ArrowReaderMetadata,
     keys: BTreeMap<String, String>,
+    completeness: Completeness,
     pub(crate) skipped: Mutex<Skipped>,
 }
 

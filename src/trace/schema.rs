@@ -294,6 +294,17 @@ pub fn arrow_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
+/// The Arrow schema of the first `columns` columns: what a recorder of an earlier version wrote that
+/// knew only those. The position of a column never changes, new ones come last.
+pub(crate) fn arrow_schema_of(columns: usize) -> SchemaRef {
+    let all = arrow_schema();
+    if columns >= all.fields().len() {
+        return all;
+    }
+    let fields: Vec<_> = all.fields().iter().take(columns).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// The column descriptions as JSON, for the `agentsight.columns` metadata key.
 pub(crate) fn columns_json() -> serde_json::Value {
     let column = |description: &Description| {
