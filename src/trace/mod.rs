@@ -12,6 +12,7 @@
 
 mod arena;
 mod assembler;
+mod assembly;
 mod burst;
 mod carry;
 mod cells;
@@ -42,6 +43,7 @@ mod totals;
 mod writer;
 
 pub use assembler::Assembler;
+pub use assembly::{Snapshot, assemble};
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use carry::Carry;
 pub use clock_offset::{ClockOffset, Reason as ClockOffsetReason, clock_offsets};
