@@ -9,6 +9,8 @@ use super::values::{parse_duration, parse_size, split_unit};
 
 /// Smallest part of a rotation: a part costs some 20 KiB of its own.
 pub const MIN_PART_BYTES: u64 = 64 << 10;
+/// Smallest ring: its parts have room for the largest row that the recorder makes, 1 MiB.
+pub const MIN_RING_BYTES: u64 = 8 << 20;
 /// Shortest part.
 pub const MIN_PART_AGE: Duration = Duration::from_secs(1);
 /// A ring is kept in about this many parts: dropping the oldest loses about that fraction.
@@ -134,8 +136,8 @@ impl Asked {
             return too_small("--keep", "1");
         }
         match self.ring {
-            Some(RingSpan::Bytes(bytes)) if bytes < MIN_PART_BYTES * u64::from(RING_PARTS) => {
-                return too_small("--ring", "512KB");
+            Some(RingSpan::Bytes(bytes)) if bytes < MIN_RING_BYTES => {
+                return too_small("--ring", "8MB");
             }
             Some(RingSpan::Time(time)) if time < MIN_PART_AGE => return too_small("--ring", "1s"),
             _ => {}

@@ -16,6 +16,7 @@ use super::error::Error;
 use super::metadata::Entry;
 use super::reader::Reader;
 use super::writer::Summary;
+use crate::event::Event;
 use crate::time::WallNanos;
 
 /// Why and when a snapshot was taken.
@@ -27,16 +28,15 @@ pub struct Snapshot {
     pub ts: WallNanos,
 }
 
-/// The entries of a part that is not the first: its number, that it begins in the middle, and the
-/// rows it begins with, by their kinds.
-pub(crate) fn part_entries<'kind>(
-    number: u32,
-    carried: impl Iterator<Item = &'kind str>,
-) -> Vec<Entry> {
+/// The entries of a part of a recording: its number from 1, and if it is not the first, that it
+/// begins in the middle and which kinds its carried rows have.
+#[must_use]
+pub fn part_entries(number: u32, carried: &[(u64, Event)]) -> Vec<Entry> {
     let mut entries = vec![Entry { key: PART_KEY, value: number.to_string() }];
     if number > 1 {
+        let kinds = carried.iter().map(|(_, event)| event.body.kind());
         entries.push(Entry { key: MIDWAY_KEY, value: "true".to_owned() });
-        entries.push(Entry { key: CARRIED_KEY, value: carried_json(carried) });
+        entries.push(Entry { key: CARRIED_KEY, value: carried_json(kinds) });
     }
     entries
 }

@@ -123,6 +123,12 @@ impl Carry {
         processes.chain(self.probes.values().map(probe)).collect()
     }
 
+    /// Processes and binaries that could not be followed.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.0.saturating_add(self.left_out.1)
+    }
+
     /// What could not be followed, as rows at `ts`.
     #[must_use]
     pub fn losses(&self, ts: WallNanos) -> Vec<Event> {

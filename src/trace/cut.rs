@@ -41,6 +41,7 @@ pub fn cut<W: Write + Send>(
         "from": range.start.0.to_string(),
         "to": range.end.0.to_string(),
         "recording_id": recording_id,
+        "not_carried": known.left_out,
     });
     keys.set_text(CUT_KEY, about.to_string());
     if origin.is_midway || known.omits_rows {
@@ -76,6 +77,8 @@ pub fn cut<W: Write + Send>(
 /// What is known at the start of a range.
 struct Known {
     rows: Vec<(u64, Event)>,
+    /// Processes and binaries that there are too many of.
+    left_out: u64,
     /// Whether the source has rows from before.
     omits_rows: bool,
 }
@@ -101,7 +104,7 @@ fn known_before(source: &Reader, origin: &Origin, start: WallNanos) -> Result<Kn
     }
     // A range that begins before the file does not move what was known at its begin.
     let ts = first_ts.map_or(start, |first| start.max(first));
-    Ok(Known { rows: carry.rows(ts), omits_rows })
+    Ok(Known { rows: carry.rows(ts), left_out: carry.left_out(), omits_rows })
 }
 
 fn is_state(event: &Event) -> bool {

@@ -43,7 +43,7 @@ mod totals;
 mod writer;
 
 pub use assembler::Assembler;
-pub use assembly::{Snapshot, assemble};
+pub use assembly::{Snapshot, assemble, part_entries};
 pub use burst::{Burst, MAX_BURST_AGE_NS};
 pub use carry::Carry;
 pub use clock_offset::{ClockOffset, Reason as ClockOffsetReason, clock_offsets};
