@@ -68,6 +68,8 @@ pub struct Derived {
     pub summary: Summary,
     /// Rows of the sources that are not in the result, because this program does not know them.
     pub skipped: Vec<(PathBuf, Skipped)>,
+    /// Columns of the sources that this program does not know, as text.
+    pub unknown_columns: Vec<(PathBuf, String)>,
     /// How far the times of each source were moved; for a merge.
     pub offsets: Vec<(PathBuf, ClockOffset)>,
     /// Rows that several sources had; for a merge.
@@ -102,6 +104,7 @@ pub fn cut(
     Ok(Derived {
         summary,
         skipped: vec![(source.to_owned(), reader.skipped())],
+        unknown_columns: unknown_columns([&reader]),
         offsets: Vec::new(),
         repeated_rows: 0,
         renamed_connections: 0,
@@ -140,10 +143,16 @@ pub fn merge(
     Ok(Derived {
         summary: merged.summary,
         skipped: sources.iter().cloned().zip(skipped).collect(),
+        unknown_columns: unknown_columns(inputs.iter().map(|input| &input.trace)),
         offsets: sources.iter().cloned().zip(offsets).collect(),
         repeated_rows: merged.repeated_rows,
         renamed_connections: merged.renamed_connections,
     })
+}
+
+fn unknown_columns<'a>(traces: impl IntoIterator<Item = &'a Reader>) -> Vec<(PathBuf, String)> {
+    let columns = |trace: &Reader| (trace.path().to_owned(), trace.unknown_columns().join(", "));
+    traces.into_iter().map(columns).filter(|(_, columns)| !columns.is_empty()).collect()
 }
 
 /// Where the result goes.

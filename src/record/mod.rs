@@ -20,13 +20,17 @@ pub mod options;
 pub mod output;
 pub mod owner;
 pub mod parts;
+pub mod pipeline;
 pub mod probing;
 pub mod publish;
 pub mod retention;
+pub mod ring;
 pub mod search;
 pub mod session;
 pub mod signals;
 pub mod sink;
+pub mod snapshots;
+pub mod store;
 pub mod trigger;
 pub mod values;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::retention::Retention;
 use super::trigger::Condition;
+use crate::trace::Sync;
 
 /// What to record and where to.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub snapshot_on: Vec<Condition>,
     /// Size of the buffer between kernel and recorder.
     pub buffer_bytes: u32,
+    /// What is made to survive a power failure.
+    pub sync: Sync,
     /// The command line as typed, for the metadata.
     pub command_line: Vec<OsString>,
 }

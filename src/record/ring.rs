@@ -44,11 +44,7 @@ pub(super) fn check(names: &Names, force: bool) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// As [`check`], or when the system refuses.
-pub(super) fn create(
-    names: &Names,
-    owner: Option<&Owner>,
-    force: bool,
-) -> Result<(), OutputError> {
+pub(super) fn create(names: &Names, owner: Option<&Owner>, force: bool) -> Result<(), OutputError> {
     check(names, force)?;
     let path = names.ring();
     let make = || -> io::Result<()> {
@@ -90,7 +86,11 @@ pub(super) fn assemble(
 ///
 /// # Errors
 /// When it is in use, or as [`trace::repair`] and when the trace cannot be written.
-pub fn repair(trace: &Path, force: bool) -> Result<Option<(trace::Recovery, Summary)>, Error> {
+pub fn repair(
+    trace: &Path,
+    owner: Option<&Owner>,
+    force: bool,
+) -> Result<Option<(trace::Recovery, Summary)>, Error> {
     let names = Names::of(trace);
     let directory = names.ring();
     if !std::fs::symlink_metadata(&directory).is_ok_and(|found| found.is_dir()) {
@@ -115,14 +115,15 @@ pub fn repair(trace: &Path, force: bool) -> Result<Option<(trace::Recovery, Summ
                 recovery.log_damage = found.log_damage.or(recovery.log_damage);
             }
             // Killed while it began this part: nothing is in it yet.
-            Err(Error::NotParquet { .. } | Error::Truncated { .. }) if path == paths.last().unwrap_or(path) => {
+            Err(Error::NotParquet { .. } | Error::Truncated { .. })
+                if path == paths.last().unwrap_or(path) =>
+            {
                 std::fs::remove_file(path).map_err(Error::Flush)?;
             }
             Err(error) => return Err(error),
         }
     }
-    let owner = directory_owner(&directory).map_err(|source| open_error(&directory, source))?;
-    assemble(&names, owner.as_ref(), force).map(|summary| Some((recovery, summary)))
+    assemble(&names, owner, force).map(|summary| Some((recovery, summary)))
 }
 
 /// The parts of a directory in their order.
@@ -153,13 +154,6 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn is_locked(path: &Path) -> bool {
     let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// To whom the directory belongs, where that is somebody else than root makes files for.
-fn directory_owner(directory: &Path) -> io::Result<Option<Owner>> {
-    use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata(directory)?;
-    Owner::of_file(found.uid(), found.gid())
 }
 
 fn io_error(path: &Path, source: io::Error) -> OutputError {

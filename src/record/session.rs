@@ -6,19 +6,23 @@
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::Error;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
+use super::names::Names;
 use super::options::Options;
-use super::output::Output;
 use super::owner::Owner;
+use super::pipeline::Pipeline;
 use super::probing::{Probing, Report};
 use super::search;
-use super::signals::StopSignals;
+use super::signals::{Request, Requests};
 use super::sink::Sink;
+use super::store::{Plan, Store, StoreError};
+use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::matching::Matcher;
@@ -41,8 +45,14 @@ pub struct Recorded {
     pub summary: trace::Summary,
     /// How the launched command ended, if there was one.
     pub command: Option<ExitStatus>,
-    /// Events and payload bytes that were lost.
+    /// Events and payload bytes that were lost on the way to the writer.
     pub lost: (u64, u64),
+    /// Events and payload bytes that could not be written.
+    pub dropped: trace::Tally,
+    /// Why writing failed, if it did.
+    pub failure: Option<trace::Error>,
+    /// Whether the trace was finished; if not, its log is beside it.
+    pub finished: bool,
 }
 
 /// Records until told to stop, or until everything to record has ended.
@@ -52,8 +62,8 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let Place { owner, output, path } = check(options)?;
-    let signals = StopSignals::install().map_err(Error::Signals)?;
+    let Place { owner, names, path } = check(options)?;
+    let signals = Requests::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let mut session = Session::load(options, &matcher)?;
 
@@ -70,19 +80,23 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.open(&output, owner.as_ref(), options)?;
+    session.open(&names, owner.as_ref(), options)?;
 
-    say(&format!("recording to {}", output.path().display()));
+    say(&format!("recording to {}", names.trace().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
     }
     let launched = match held.map(Held::release).transpose() {
         Ok(launched) => launched,
         Err(error) => {
-            drop(session);
+            // Ending the trace takes its log away.
+            if let Some(sink) = session.intake.sink.take() {
+                let _ = sink.finish(trace::ClosingMetadata::default());
+            }
             if !options.force {
-                // It holds nothing and did not exist before.
-                let _ = std::fs::remove_file(output.path());
+                // They hold nothing and did not exist before.
+                let _ = std::fs::remove_file(names.trace());
+                let _ = std::fs::remove_file(names.rotated(1));
             }
             return Err(error.into());
         }
@@ -93,14 +107,15 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
 /// On whose behalf, to where, and with which search path.
 struct Place {
     owner: Option<Owner>,
-    output: Output,
+    names: Names,
     path: OsString,
 }
 
 /// Refuses what can be refused before anything is set up.
 fn check(options: &Options) -> Result<Place, Error> {
     let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
-    let output = Output::check(&options.output, options.force)?;
+    let names = Names::of(&options.output);
+    Store::check(&names, options.retention, options.force)?;
     for &pid in &options.pids {
         if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
             return Err(Error::NoProcess(pid));
@@ -112,7 +127,7 @@ fn check(options: &Options) -> Result<Place, Error> {
     {
         return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
     }
-    Ok(Place { owner, output, path })
+    Ok(Place { owner, names, path })
 }
 
 /// The filters as the options that asked for them.
@@ -127,6 +142,7 @@ fn filters(options: &Options) -> Vec<String> {
 enum End {
     Signal(&'static str),
     Duration,
+    MaxSize,
     ProcessesExited,
     WriterFailed,
 }
@@ -136,6 +152,7 @@ impl End {
         match self {
             Self::Signal(name) => name,
             Self::Duration => "duration",
+            Self::MaxSize => "max_size",
             Self::ProcessesExited => "processes_exited",
             Self::WriterFailed => "writer_failed",
         }
@@ -149,6 +166,8 @@ struct Session {
     /// Taken since the start.
     anchors: Vec<ClockAnchor>,
     intake: Intake,
+    /// What the writer wants the user to know.
+    said: Option<Receiver<String>>,
 }
 
 impl Session {
@@ -166,21 +185,36 @@ impl Session {
             proc: ProcFs::new(anchor),
             anchors: Vec::new(),
             intake: Intake::new(Probing::start(anchor)),
+            said: None,
         })
     }
 
     /// Makes the output file and begins the trace in it.
     fn open(
         &mut self,
-        output: &Output,
+        names: &Names,
         owner: Option<&Owner>,
         options: &Options,
     ) -> Result<(), Error> {
-        let file = output.create(owner)?;
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        self.intake.sink = Some(Sink::start(file, metadata)?);
+        let plan = Plan {
+            names: names.clone(),
+            retention: options.retention,
+            sync: options.sync,
+            owner: owner.cloned(),
+            force: options.force,
+            metadata,
+        };
+        let (notes, said) = channel();
+        let store = Store::create(plan, notes).map_err(|error| match error {
+            StoreError::Output(error) => Error::Output(error),
+            StoreError::Trace(error) => Error::Trace(error),
+        })?;
+        let triggers = Triggers::new(options.snapshot_on.clone());
+        self.intake.sink = Some(Sink::start(Pipeline::new(store, triggers, options.sync))?);
+        self.said = Some(said);
         Ok(())
     }
 
@@ -253,7 +287,7 @@ impl Session {
         mut self,
         options: &Options,
         mut launched: Option<Launched>,
-        mut signals: StopSignals,
+        mut signals: Requests,
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let started = Instant::now();
@@ -288,7 +322,14 @@ impl Session {
             {
                 status = launched.ended().map_err(Error::Command)?;
             }
-            let stop = signals.arrived().fold(None, |_, signal| Some(signal));
+            self.tell(say);
+            let mut stop = None;
+            for request in signals.arrived() {
+                match request {
+                    Request::Stop(signal) => stop = Some(signal),
+                    Request::Snapshot => self.snapshot("SIGUSR1"),
+                }
+            }
             if let Some(signal) = stop {
                 match launched.as_ref().filter(|_| status.is_none() && !forwarded) {
                     // The command decides what a signal means; a second one is for the recorder.
@@ -300,6 +341,9 @@ impl Session {
                     }
                     None => break End::Signal(signal.name()),
                 }
+            }
+            if self.intake.sink.as_ref().is_some_and(Sink::is_full) {
+                break End::MaxSize;
             }
             if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
                 break End::Duration;
@@ -322,11 +366,9 @@ impl Session {
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let stop = clock::anchor();
-        if !matches!(end, End::WriterFailed) {
-            self.sample();
-            self.capture.detach(&mut |event| self.intake.take(event))?;
-            self.read_ledger()?;
-        }
+        self.sample();
+        self.capture.detach(&mut |event| self.intake.take(event))?;
+        self.read_ledger()?;
         self.anchors.push(stop);
         let closing = trace::ClosingMetadata {
             stop_ts: stop.wall,
@@ -334,17 +376,39 @@ impl Session {
             clock_anchors: self.anchors,
         };
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let summary = sink.finish(closing)?;
+        let finished = sink.finish(closing);
+        let said = self.said.take();
+        said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
-        if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
+        if let (Some(mut launched), None) = (launched, status)
+            && matches!(end, End::Duration | End::MaxSize | End::WriterFailed)
+        {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
         }
-        Ok(Recorded { summary, command: status, lost: self.intake.lost })
+        Ok(Recorded {
+            summary: finished.summary,
+            command: status,
+            lost: self.intake.lost,
+            dropped: finished.dropped,
+            finished: finished.unfinished.is_none(),
+            failure: finished.failure.or(finished.unfinished),
+        })
+    }
+
+    fn snapshot(&mut self, reason: &str) {
+        if let Some(sink) = &mut self.intake.sink {
+            sink.snapshot(reason, clock::anchor().wall);
+        }
+    }
+
+    /// Tells what the writer has to say.
+    fn tell(&self, say: &mut dyn FnMut(&str)) {
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
     }
 
     /// Moves what is in the rings to the sink.
@@ -387,7 +451,7 @@ impl Session {
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
+    fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
         self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
     }
 }

@@ -77,8 +77,8 @@ impl Snapshots {
     }
 
     /// Waits for those under way.
-    pub fn finish(self) {
-        for thread in self.running {
+    pub fn wait(&mut self) {
+        for thread in self.running.drain(..) {
             // A panic has been printed, and cost that snapshot only.
             let _ = thread.join();
         }

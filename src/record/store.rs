@@ -236,11 +236,7 @@ impl Store {
     pub fn finish(mut self, closing: ClosingMetadata) -> Finished {
         if let Some(about) = self.waiting.take() {
             // There is no later one to stand in for it.
-            let snapshots = std::mem::replace(
-                &mut self.snapshots,
-                Snapshots::new(self.plan.names.clone(), self.plan.owner.clone(), self.snapshots.notes()),
-            );
-            snapshots.finish();
+            self.snapshots.wait();
             let _ = self.snapshot(about);
         }
         let mut finished = match self.open.take() {
@@ -255,7 +251,7 @@ impl Store {
         self.add(&mut finished);
         finished.dropped.add(self.dropped.events, self.dropped.bytes);
         finished.summary = self.ended;
-        self.snapshots.finish();
+        self.snapshots.wait();
         if matches!(self.plan.retention, Retention::Ring(_)) && finished.unfinished.is_none() {
             let force = self.plan.force;
             match ring::assemble(&self.plan.names, self.plan.owner.as_ref(), force) {
@@ -341,7 +337,8 @@ impl Store {
         self.carried = trace::Totals::default();
         if let Some(carry) = &self.carry {
             let rows = carry.rows(self.last_ts);
-            for entry in trace::part_entries(number, &rows).into_iter().chain(self.entries.clone()) {
+            for entry in trace::part_entries(number, &rows).into_iter().chain(self.entries.clone())
+            {
                 open.set(entry);
             }
             for (_, event) in rows {
@@ -383,7 +380,7 @@ fn rotated(names: &Names) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Removes a part, which may be gone already: the user may tidy up.
-fn remove(path: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn remove(path: &std::path::Path) -> std::io::Result<()> {
     for path in [path.to_owned(), trace::log_path(path)] {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

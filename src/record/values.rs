@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::trace::Sync;
+
 /// The shortest sampling interval: `/proc` costs about 50 us per process and tick.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -90,6 +92,19 @@ pub fn parse_buffer_bytes(text: &str) -> Result<u32, String> {
     bytes
         .filter(|bytes| bytes.is_power_of_two() && (1 << 16..=1 << 30).contains(bytes))
         .ok_or_else(expected)
+}
+
+/// Reads what is to survive a power failure: `none`, `interval` or `always`.
+///
+/// # Errors
+/// With a sentence that says what was expected.
+pub fn parse_sync(text: &str) -> Result<Sync, String> {
+    match text {
+        "none" => Ok(Sync::None),
+        "interval" => Ok(Sync::Interval),
+        "always" => Ok(Sync::Always),
+        _ => Err(format!("expected none, interval or always, found {text:?}")),
+    }
 }
 
 /// The number and the letters behind it.

@@ -81,6 +81,8 @@ pub struct Finished {
     pub summary: Summary,
     /// Events and payload bytes that could not be written.
     pub dropped: Tally,
+    /// Why writing failed on the way, for whoever keeps that; see [`Recording::push`].
+    pub failure: Option<Error>,
     /// Why the file could not be finished. What was logged is safe: every reader takes the file and
     /// its log together, and [`super::repair`] makes them one.
     pub unfinished: Option<Error>,
@@ -219,7 +221,8 @@ impl Recording {
             unfinished = Some(error);
         }
         let dropped = self.dropped.sum();
-        Finished { summary: self.draft.summary(self.file_bytes), dropped, unfinished }
+        let summary = self.draft.summary(self.file_bytes);
+        Finished { summary, dropped, failure: None, unfinished }
     }
 
     /// Writes the last row group, the final footer, and takes the log away.

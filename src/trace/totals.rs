@@ -185,7 +185,7 @@ impl Totals {
     }
 
     /// Takes rows out that were counted in; which binaries were looked into stays known.
-    pub(crate) fn subtract(&mut self, other: &Self) {
+    pub fn subtract(&mut self, other: &Self) {
         for (kind, gone) in &other.kinds {
             if let Some(total) = self.kinds.get_mut(kind) {
                 total.subtract(gone);
