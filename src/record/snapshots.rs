@@ -4,7 +4,7 @@
 //! own copies their row groups by bytes. A snapshot appears under its name when it is whole.
 
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
@@ -86,7 +86,7 @@ impl Snapshots {
 }
 
 fn write(
-    path: &PathBuf,
+    path: &Path,
     owner: Option<&Owner>,
     parts: &[Reader],
     about: &Snapshot,
