@@ -214,7 +214,7 @@ fn a_ring_stays_within_its_size_and_becomes_one_file() {
         0o700,
         "nobody else looks in"
     );
-    let events = unique_session(30);
+    let events = unique_session(14);
     for (index, event) in events.iter().enumerate() {
         store.push(event.clone()).unwrap();
         if index % 20 == 0 {
@@ -233,14 +233,14 @@ fn a_ring_stays_within_its_size_and_becomes_one_file() {
     assert_eq!(finished.summary.rows, kept.len() as u64);
     unique(&kept);
     let (_, first, next) = stream(&kept);
-    assert_eq!(next, 30 * MIB, "up to the end");
+    assert_eq!(next, 14 * MIB, "up to the end");
     assert!((5 * MIB..=8 * MIB).contains(&(next - first)), "{first}..{next}");
     let seen = kept.iter().filter(|(_, event)| event.body.kind() == "process_seen").count();
     assert_eq!(seen, 1, "what was known is said once: the other process has exited");
     assert_eq!(key(path, "midway").as_deref(), Some("true"));
     assert_eq!(key(path, "stop_reason").as_deref(), Some("SIGINT"));
     let parts: BTreeMap<String, u32> = serde_json::from_str(&key(path, "parts").unwrap()).unwrap();
-    assert!(parts["first"] > 10 && parts["last"] > parts["first"] + 4, "{parts:?}");
+    assert!(parts["first"] > 3 && parts["last"] > parts["first"] + 4, "{parts:?}");
     let totals = Reader::open(path).unwrap().totals().unwrap();
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     kept.iter().for_each(|(_, event)| *kinds.entry(event.body.kind().into()).or_default() += 1);
@@ -304,7 +304,7 @@ fn a_snapshot_has_everything_so_far_while_the_recording_goes_on() {
 fn snapshots_asked_for_at_once_are_few_and_the_last_one_has_it_all() {
     let place = Place::new();
     let (mut store, notes) = place.begin(Retention::Whole);
-    let events = unique_session(3);
+    let events = unique_session(1);
     for event in &events {
         store.push(event.clone()).unwrap();
         store.snapshot(about("SIGUSR1")).unwrap();
@@ -321,7 +321,7 @@ fn snapshots_asked_for_at_once_are_few_and_the_last_one_has_it_all() {
 fn a_killed_flight_recorder_is_repaired_from_its_parts_and_its_log() {
     let place = Place::new();
     let (mut store, _) = place.begin(Retention::Ring(RingSpan::Bytes(8 * MIB)));
-    let events = unique_session(20);
+    let events = unique_session(11);
     events.iter().for_each(|event| store.push(event.clone()).unwrap());
     store.flush_log().unwrap();
     assert!(
@@ -335,7 +335,7 @@ fn a_killed_flight_recorder_is_repaired_from_its_parts_and_its_log() {
     let kept = rows(place.names.trace());
     assert_eq!(summary.rows, kept.len() as u64);
     unique(&kept);
-    assert_eq!(stream(&kept).2, 20 * MIB, "up to the last event");
+    assert_eq!(stream(&kept).2, 11 * MIB, "up to the last event");
     assert_eq!(key(place.names.trace(), "stop_reason").as_deref(), Some("killed"));
     let reader = Reader::open(place.names.trace()).unwrap();
     assert_eq!(*reader.completeness(), Completeness::Repaired);

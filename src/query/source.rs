@@ -224,8 +224,9 @@ impl Source {
     fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
         self.findings.get(|| {
             let mut kept = Kept::default();
-            let mut gaps = Gaps::default();
-            let mut reconstructor = Reconstructor::new(options(false));
+            let is_midway = self.reader.origin().is_midway;
+            let mut gaps = Gaps::new(is_midway);
+            let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
             for event in self.reader.events(Some(RECONSTRUCTED_KINDS)) {
                 let event = event?;
                 gaps.push(&event);
@@ -244,7 +245,8 @@ impl Source {
         keep_bodies: bool,
         mut take: impl FnMut(Finding) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut reconstructor = Reconstructor::new(options(keep_bodies));
+        let is_midway = self.reader.origin().is_midway;
+        let mut reconstructor = Reconstructor::new(options(keep_bodies)).midway(is_midway);
         let mut outcome = Ok(ControlFlow::Continue(()));
         // Findings come by callback: after the first break or failure the others are dropped.
         let stopped = Cell::new(false);

@@ -281,7 +281,8 @@ fn connection_names(
 /// The metadata of the merged trace but for its sources.
 fn merged_keys(inputs: &[Input], recordings: &Recordings) -> Keys {
     let is_one = recordings.count == 1;
-    let stop = |index: &usize| recordings.origins[*index].stop_ts;
+    let stop =
+        |index: &usize| (recordings.origins[*index].part, recordings.origins[*index].stop_ts);
     let last = (0..inputs.len()).max_by_key(stop).unwrap_or(0);
     // The last part of a recording knows most of it; of several recordings the first speaks.
     let base = if is_one { last } else { 0 };

@@ -17,6 +17,7 @@ mod demo;
 mod host;
 mod lifecycle;
 mod modes;
+mod parts;
 mod recorder;
 mod trace;
 mod weight;
