@@ -8,7 +8,7 @@ use arrow::datatypes::TimestampNanosecondType;
 
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
-use crate::trace::{self, Reader, schema};
+use crate::trace::{self, ClockFacts, Reader, schema};
 
 /// Kinds that are counted apart; a damaged trace may hold as many as rows.
 const MOST_KINDS: usize = 256;
@@ -38,6 +38,7 @@ pub(super) fn rows(reader: &Reader) -> Result<Vec<InfoRow>, trace::Error> {
     let metadata = reader.metadata().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
+    clock_facts(reader, &mut facts);
     facts.insert("counted.complete".into(), is_complete(reader).to_string());
     let unknown = reader.unknown_columns();
     if !unknown.is_empty() {
@@ -52,6 +53,14 @@ fn readable(key: &str, value: &str) -> String {
         Ok(nanos) if key.ends_with("_ts") => rfc3339(WallNanos(nanos)),
         _ => value.to_owned(),
     }
+}
+
+/// What the clock anchors say; nothing where they cannot be read.
+fn clock_facts(reader: &Reader, facts: &mut BTreeMap<String, String>) {
+    let anchors = reader.metadata().get("agentsight.clock_anchors");
+    let Some(clock) = anchors.and_then(|text| ClockFacts::parse(text)) else { return };
+    facts.insert("counted.suspended_ms".into(), (clock.suspended_ns / 1_000_000).to_string());
+    facts.insert("counted.wall_step_ms".into(), (clock.wall_step_ns / 1_000_000).to_string());
 }
 
 /// Whether the recorder finished the file: only then does it know when and why it stopped.

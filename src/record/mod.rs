@@ -9,10 +9,13 @@ use std::io;
 use crate::capture::bpf;
 use crate::trace;
 
+pub mod anchors;
+pub mod binaries;
 pub mod derive;
 pub mod host;
 pub mod intake;
 pub mod launch;
+pub mod ledger;
 pub mod live;
 pub mod moment;
 pub mod names;

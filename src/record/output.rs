@@ -121,6 +121,16 @@ impl Output {
         })
     }
 
+    /// Takes away what was made of it, for a recording that came to nothing.
+    pub fn discard(&self) {
+        for path in
+            [self.path.clone(), trace::log_path(&self.path), trace::next_log_path(&self.path)]
+        {
+            // What cannot be removed was not made, or is told by the failure that led here.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// Where it will be.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,6 +1,7 @@
 //! What every event passes on the writer thread: it is joined with its neighbours, looked at by the
 //! triggers, then recorded.
 
+use super::ledger::Observed;
 use super::store::Store;
 use super::trigger::{Fired, Triggers};
 use crate::event::Event;
@@ -8,6 +9,16 @@ use crate::time::WallNanos;
 use crate::trace::{
     Burst, ClosingMetadata, Entry, Error, Finished, MAX_BURST_AGE_NS, Snapshot, Sync,
 };
+
+/// How a recording ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was written.
+    pub finished: Finished,
+    /// Events that are neither in the trace nor counted as lost: a line per class, to be reported
+    /// as bugs.
+    pub complaints: Vec<String>,
+}
 
 /// The way from the session's events to the trace.
 pub struct Pipeline {
@@ -85,14 +96,24 @@ impl Pipeline {
         self.failure.is_some()
     }
 
-    /// Writes what is left and the footer.
+    /// Writes what is left and the footer. `observed` is what all events together were to be; it
+    /// is absent where the session failed and does not know.
     #[must_use]
-    pub fn finish(mut self, closing: ClosingMetadata) -> Finished {
+    pub fn finish(mut self, closing: ClosingMetadata, observed: Option<&Observed>) -> Ended {
         self.bursts.flush(&mut |event| self.joined.push(event));
         self.record();
+        let mut complaints = Vec::new();
+        if let Some(observed) = observed {
+            let accounts = observed.accounts(&self.store.final_totals());
+            complaints = observed.complaints(&accounts);
+            self.store.set(Entry::ledger(&accounts));
+            if !complaints.is_empty() {
+                self.store.set(Entry::bugs(&complaints));
+            }
+        }
         let mut finished = self.store.finish(closing);
         finished.failure = self.failure;
-        finished
+        Ended { finished, complaints }
     }
 
     /// Records what was joined, and takes the snapshots that it gives reason for.

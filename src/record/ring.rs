@@ -143,7 +143,7 @@ fn parts(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Removes the parts, their logs, and the directory if nothing else is in it.
-fn remove(directory: &Path) -> io::Result<()> {
+pub(super) fn remove(directory: &Path) -> io::Result<()> {
     for part in parts(directory)? {
         super::store::remove(&part)?;
     }

@@ -10,13 +10,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::anchors::Anchors;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
 use super::names::Names;
 use super::options::Options;
 use super::owner::Owner;
-use super::pipeline::Pipeline;
+use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
 use super::search;
 use super::signals::{Request, Requests};
@@ -28,14 +29,13 @@ use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
-use crate::time::ClockAnchor;
-use crate::trace;
+use crate::trace::{self, Entry};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
 /// How often the loss counters are read, and so how finely a loss is placed in time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
-/// How often both clocks are read again.
+/// How often the clocks are read again, to see whether one was set or the machine suspended.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What came of a recording.
@@ -91,13 +91,9 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
         Err(error) => {
             // Ending the trace takes its log away.
             if let Some(sink) = session.intake.sink.take() {
-                let _ = sink.finish(trace::ClosingMetadata::default());
+                let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
-            if !options.force {
-                // They hold nothing and did not exist before.
-                let _ = std::fs::remove_file(names.trace());
-                let _ = std::fs::remove_file(names.rotated(1));
-            }
+            Store::discard(&names, options.retention);
             return Err(error.into());
         }
     };
@@ -163,8 +159,7 @@ struct Session {
     capture: Capture,
     sampler: Sampler,
     proc: ProcFs,
-    /// Taken since the start.
-    anchors: Vec<ClockAnchor>,
+    anchors: Anchors,
     intake: Intake,
     /// What the writer wants the user to know.
     said: Option<Receiver<String>>,
@@ -183,8 +178,8 @@ impl Session {
             capture,
             sampler: Sampler::new(anchor),
             proc: ProcFs::new(anchor),
-            anchors: Vec::new(),
-            intake: Intake::new(Probing::start(anchor)),
+            anchors: Anchors::new(anchor),
+            intake: Intake::new(Probing::start(anchor), anchor),
             said: None,
         })
     }
@@ -210,7 +205,10 @@ impl Session {
         let (notes, said) = channel();
         let store = Store::create(plan, notes).map_err(|error| match error {
             StoreError::Output(error) => Error::Output(error),
-            StoreError::Trace(error) => Error::Trace(error),
+            StoreError::Trace(error) => {
+                Store::discard(names, options.retention);
+                Error::Trace(error)
+            }
         })?;
         let triggers = Triggers::new(options.snapshot_on.clone());
         self.intake.sink = Some(Sink::start(Pipeline::new(store, triggers, options.sync))?);
@@ -311,8 +309,13 @@ impl Session {
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= anchor_due {
-                self.anchors.push(clock::anchor());
+                if self.anchors.take(clock::anchor()) {
+                    self.set(Entry::clock_anchors(self.anchors.as_slice()));
+                }
                 anchor_due = now + ANCHOR_INTERVAL;
+            }
+            if let Some(binaries) = self.intake.probing.binaries() {
+                self.set(binaries);
             }
             if self.hand_over().is_err() {
                 break End::WriterFailed;
@@ -367,18 +370,26 @@ impl Session {
     ) -> Result<Recorded, Error> {
         let stop = clock::anchor();
         self.sample();
+        // What was found just now is a fact of the recording, though too late to be of use.
+        let reports = self.intake.reports(Instant::now());
+        self.attach(reports, say);
         self.capture.detach(&mut |event| self.intake.take(event))?;
         self.read_ledger()?;
-        self.anchors.push(stop);
+        if let Some(binaries) = self.intake.probing.binaries() {
+            self.set(binaries);
+        }
+        self.anchors.close(stop);
         let closing = trace::ClosingMetadata {
-            stop_ts: stop.wall,
+            stop_ts: self.capture.clock_anchor().wall(stop.boot),
             stop_reason: end.reason().into(),
-            clock_anchors: self.anchors,
+            // The first is in the metadata from the start.
+            clock_anchors: self.anchors.as_slice()[1..].to_vec(),
         };
+        let observed = self.intake.observed.with_kernel(self.capture.losses()?);
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let finished = sink.finish(closing);
-        let said = self.said.take();
-        said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
+        let Ended { finished, complaints } = sink.finish(closing, Some(observed));
+        complaints.iter().for_each(|complaint| say(complaint));
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
@@ -446,12 +457,19 @@ impl Session {
 
     fn read_ledger(&mut self) -> Result<(), Error> {
         for loss in self.capture.take_losses()? {
-            self.intake.take(loss);
+            self.intake.take_own(loss);
         }
         Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
-        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
+        let now = self.intake.now();
+        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(now))
+    }
+
+    fn set(&mut self, entry: Entry) {
+        if let Some(sink) = self.intake.sink.as_mut() {
+            sink.set(entry);
+        }
     }
 }

@@ -11,10 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::pipeline::Pipeline;
+use super::ledger::Observed;
+use super::pipeline::{Ended, Pipeline};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
-use crate::trace::{self, Entry, Finished, MAX_BURST_AGE_NS};
+use crate::trace::{self, Entry, MAX_BURST_AGE_NS};
 
 /// Payload after which a batch is handed over. With [`QUEUED_BATCHES`], the one being filled and
 /// the one being written, it bounds the events in memory outside the open row group to 10 MiB.
@@ -32,7 +33,7 @@ enum Message {
     Events { batch: Vec<Event>, now: WallNanos },
     Set(Entry),
     Snapshot { reason: String, now: WallNanos },
-    Finish(Box<trace::ClosingMetadata>),
+    Finish(Box<(trace::ClosingMetadata, Option<Observed>)>),
 }
 
 /// Takes events and writes them behind the caller's back.
@@ -40,7 +41,7 @@ pub struct Sink {
     batch: Vec<Event>,
     batch_bytes: usize,
     queue: SyncSender<Message>,
-    writer: JoinHandle<Finished>,
+    writer: JoinHandle<Ended>,
     /// Set by the writer when nothing more can be written.
     failed: Arc<AtomicBool>,
     /// Set by the writer when the trace has the size at which to stop.
@@ -125,14 +126,15 @@ impl Sink {
         if self.failed.load(Ordering::Acquire) { Err(WriterFailed) } else { Ok(()) }
     }
 
-    /// Writes what is left and the footer.
+    /// Writes what is left and the footer. `observed` is what was handed over in all, where that
+    /// is known.
     #[must_use]
-    pub fn finish(mut self, closing: trace::ClosingMetadata) -> Finished {
+    pub fn finish(mut self, closing: trace::ClosingMetadata, observed: Option<Observed>) -> Ended {
         // A writer that has failed tells why when it is joined.
         let _ = self.hand_over(closing.stop_ts);
-        let _ = self.queue.send(Message::Finish(Box::new(closing)));
+        let _ = self.queue.send(Message::Finish(Box::new((closing, observed))));
         match self.writer.join() {
-            Ok(finished) => finished,
+            Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
@@ -142,7 +144,7 @@ fn write(
     mut pipeline: Pipeline,
     messages: &Receiver<Message>,
     (failed, full): (&AtomicBool, &AtomicBool),
-) -> Finished {
+) -> Ended {
     let mut log_due = Instant::now() + LOG_INTERVAL;
     loop {
         let message = messages.recv_timeout(log_due.saturating_duration_since(Instant::now()));
@@ -150,14 +152,15 @@ fn write(
             Ok(Message::Events { batch, now }) => pipeline.push(batch, now),
             Ok(Message::Set(entry)) => pipeline.set(entry),
             Ok(Message::Snapshot { reason, now }) => pipeline.snapshot(&reason, now),
-            Ok(Message::Finish(closing)) => return pipeline.finish(*closing),
+            Ok(Message::Finish(end)) => return pipeline.finish(end.0, end.1.as_ref()),
             Err(RecvTimeoutError::Timeout) => {}
             // The session ended without a word: it failed, and says why itself. Keep what there is.
             Err(RecvTimeoutError::Disconnected) => {
-                return pipeline.finish(trace::ClosingMetadata {
+                let closing = trace::ClosingMetadata {
                     stop_reason: "recorder_failed".into(),
                     ..trace::ClosingMetadata::default()
-                });
+                };
+                return pipeline.finish(closing, None);
             }
         }
         if Instant::now() >= log_due || pipeline.logs_every_batch() {

@@ -73,7 +73,7 @@ pub struct Store {
     entries: Vec<Entry>,
     /// What all ended parts came to, carried rows left out.
     ended: Summary,
-    /// Carried rows of the open part.
+    /// What the open part began with, which is no event: carried rows, and what could not be carried.
     carried: trace::Totals,
     dropped: Tally,
     /// The trace has the size at which to stop.
@@ -147,6 +147,34 @@ impl Store {
         };
         store.begin_part()?;
         Ok(store)
+    }
+
+    /// Takes away the files of a recording that came to nothing.
+    pub fn discard(names: &Names, retention: Retention) {
+        // What cannot be removed was not made, or is told by the failure that led here.
+        let first = match retention {
+            Retention::Rotate(_) => names.rotated(1),
+            Retention::Whole | Retention::UpTo { .. } | Retention::Ring(_) => {
+                names.trace().to_owned()
+            }
+        };
+        let _ = remove(&first);
+        if matches!(retention, Retention::Ring(_)) {
+            let _ = ring::remove(&names.ring());
+        }
+    }
+
+    /// What all rows of the recording add up to if it is finished now, those of parts that were
+    /// removed included, carried rows not.
+    #[must_use]
+    pub fn final_totals(&self) -> trace::Totals {
+        let mut totals = self.ended.totals.clone();
+        if let Some(open) = &self.open {
+            let mut of_open = open.final_totals();
+            of_open.subtract(&self.carried);
+            totals.merge(&of_open);
+        }
+        totals
     }
 
     /// Takes in one event.
@@ -344,12 +372,12 @@ impl Store {
             for (_, event) in rows {
                 open.push(event)?;
             }
-            self.carried = open.totals().clone();
             // A row group of their own, so that they can be left out when parts are put together.
             open.close_row_group()?;
             for loss in carry.losses(self.last_ts) {
                 open.push(loss)?;
             }
+            self.carried = open.totals().clone();
         }
         self.open = Some(open);
         Ok(())
@@ -381,7 +409,7 @@ fn rotated(names: &Names) -> std::io::Result<Vec<PathBuf>> {
 
 /// Removes a part, which may be gone already: the user may tidy up.
 pub(super) fn remove(path: &std::path::Path) -> std::io::Result<()> {
-    for path in [path.to_owned(), trace::log_path(path)] {
+    for path in [path.to_owned(), trace::log_path(path), trace::next_log_path(path)] {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

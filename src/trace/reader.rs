@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::column::page::PageReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::Length;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
@@ -28,12 +28,13 @@ use super::decode::{TypeMismatch, reading_schema};
 use super::derived::Origin;
 use super::error::Error;
 use super::events::Events;
-use super::footer::MAGIC;
+use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
 use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
 use super::schema::{Column, READER_VERSION};
 use super::source::{Source, SourceRead};
 use super::totals::Totals;
+use super::{pages, thrift};
 use crate::time::WallNanos;
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
@@ -103,6 +104,7 @@ impl Reader {
         check_magic(path, &source)?;
         // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        check_footer(path, &source)?;
         let stored = guarded(path, || ArrowReaderMetadata::load(&source, options.clone()))?;
         let keys = keys(&stored);
         check_version(path, &keys)?;
@@ -254,7 +256,8 @@ impl Reader {
     /// When the file cannot be read that way.
     pub fn batches(&self, columns: &[&str]) -> Result<Batches, Error> {
         let shared = Arc::clone(&self.shared);
-        let groups = (0..shared.stored.metadata().num_row_groups()).collect();
+        let groups: Vec<_> = (0..shared.group_count()).collect();
+        groups.iter().try_for_each(|group| shared.group(*group).map(drop))?;
         let builder = shared.builder(&shared.stored, groups, |name| columns.contains(&name))?;
         let reader = guarded(&shared.path, || builder.with_batch_size(BATCH_ROWS).build())?;
         Ok(Batches { shared, reader: Some(reader) })
@@ -313,6 +316,7 @@ impl Shared {
             );
             return Err(Error::damaged(&self.path, reason));
         }
+        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
         Ok(group)
     }
 
@@ -434,6 +438,21 @@ fn check_magic(path: &Path, source: &Source) -> Result<(), Error> {
         return Err(Error::Truncated { path: path.to_owned(), bytes });
     }
     Ok(())
+}
+
+/// Refuses a footer that would cost the Parquet library more than its length.
+fn check_footer(path: &Path, source: &Source) -> Result<(), Error> {
+    guarded(path, || {
+        let trailer_start = source.len() - TRAILER_BYTES;
+        let trailer = source.get_bytes(trailer_start, TRAILER_BYTES as usize)?;
+        let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]);
+        let start = trailer_start.checked_sub(u64::from(length));
+        let start = start.filter(|_| u64::from(length) <= MAX_FOOTER_BYTES).ok_or_else(|| {
+            ParquetError::General(format!("expected a footer, found {length} bytes"))
+        })?;
+        let footer = source.get_bytes(start, length as usize)?;
+        thrift::check_struct(&footer).map_err(|error| ParquetError::External(Box::new(error)))
+    })
 }
 
 fn keys(footer: &ArrowReaderMetadata) -> BTreeMap<String, String> {

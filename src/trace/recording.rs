@@ -24,7 +24,7 @@ use super::metadata::{ClosingMetadata, Entry, Keys, Metadata};
 use super::totals::{Tally, Totals};
 use super::writer::{Limits, Summary};
 use crate::event::Event;
-use crate::time::ClockAnchor;
+use crate::time::{ClockAnchor, WallNanos};
 
 /// What is made to survive a power failure, beside what survives a killed recorder anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,6 +188,15 @@ impl Recording {
     #[must_use]
     pub fn totals(&self) -> &Totals {
         &self.draft.totals
+    }
+
+    /// What the rows will add up to if the recording is finished now: what could not be written is
+    /// then a loss.
+    #[must_use]
+    pub fn final_totals(&self) -> Totals {
+        let mut totals = self.draft.totals.clone();
+        self.dropped.losses(WallNanos::default()).iter().for_each(|loss| totals.count(loss));
+        totals
     }
 
     /// The sequence number that the next event will get.
