@@ -205,7 +205,8 @@ pub struct Loss {
     pub first_ts: WallNanos,
     /// The `kind` of the events that were lost.
     pub event_class: String,
-    /// Why: `ring_full`, `copy_fault`, `truncated`, `map_full`, `decode_error`.
+    /// Why: `ring_full`, `copy_fault`, `truncated`, `map_full`, `decode_error`, `disk_full`,
+    /// `write_failed`.
     pub cause: String,
     /// How many events.
     pub lost_events: u64,

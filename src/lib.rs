@@ -27,6 +27,8 @@ pub mod time;
 pub mod trace;
 
 #[cfg(feature = "analyze")]
+mod human;
+#[cfg(feature = "analyze")]
 pub mod query;
 #[cfg(feature = "analyze")]
 pub mod report;

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use agentsight::cli;
 use agentsight::record::launch::shell_status;
-use agentsight::record::options::{Options, parse_duration, parse_interval, parse_ring_bytes};
+use agentsight::record::options::{
+    Options, parse_duration, parse_interval, parse_ring_bytes, parse_sync,
+};
 use agentsight::record::{Recorded, record};
+use agentsight::trace::Sync;
 use clap::Parser;
 
 const PROGRAM: &str = "agentsight-rec";
@@ -57,6 +60,11 @@ struct Args {
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_ring_bytes)]
     ring: u32,
 
+    /// What is to survive a power failure: none (the recording survives a killed recorder all the
+    /// same), interval (all but the last second) or always (every batch of events).
+    #[arg(long, value_name = "WHEN", default_value = "none", value_parser = parse_sync)]
+    sync: Sync,
+
     /// A command to run and record.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -73,6 +81,7 @@ impl From<Args> for Options {
             interval: args.interval,
             duration: args.duration,
             ring_bytes: args.ring,
+            sync: args.sync,
             command_line: std::env::args_os().collect(),
         }
     }
@@ -92,6 +101,23 @@ fn main() -> ExitCode {
             cli::hinted(error, hint)
         })?;
         say(&summary(&options, &recorded));
+        if let Some(failure) = recorded.failure {
+            say(&format!(
+                "{} events with {} bytes of plaintext could not be written",
+                recorded.dropped.events, recorded.dropped.bytes
+            ));
+            let hint = match recorded.finished {
+                true => failure.hint().map(str::to_owned),
+                false => {
+                    Some(format!("make room, then: {PROGRAM} repair {}", options.output.display()))
+                }
+            };
+            // A command's exit status is not the recorder's to change.
+            if recorded.command.is_none() {
+                return Err(cli::hinted(failure, hint));
+            }
+            say(&format!("{failure}{}", hint.map_or(String::new(), |hint| format!("; {hint}"))));
+        }
         Ok(recorded.command.map_or(ExitCode::SUCCESS, |status| shell_status(status).into()))
     })
 }

@@ -9,13 +9,17 @@ use std::io;
 use crate::capture::bpf;
 use crate::trace;
 
+pub mod anchors;
+pub mod binaries;
 pub mod host;
 pub mod intake;
 pub mod launch;
+pub mod ledger;
 pub mod live;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod pipeline;
 pub mod probing;
 pub mod search;
 pub mod session;

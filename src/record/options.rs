@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::trace::Sync;
+
 /// The shortest sampling interval: `/proc` costs about 50 us per process and tick.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -26,6 +28,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Size of the payload ring.
     pub ring_bytes: u32,
+    /// What is made to survive a power failure.
+    pub sync: Sync,
     /// The command line as typed, for the metadata.
     pub command_line: Vec<OsString>,
 }
@@ -62,6 +66,19 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err(format!("expected at least {} ms", MIN_INTERVAL.as_millis()));
     }
     Ok(interval)
+}
+
+/// Reads what is to survive a power failure: `none`, `interval` or `always`.
+///
+/// # Errors
+/// With a sentence that says what was expected.
+pub fn parse_sync(text: &str) -> Result<Sync, String> {
+    match text {
+        "none" => Ok(Sync::None),
+        "interval" => Ok(Sync::Interval),
+        "always" => Ok(Sync::Always),
+        _ => Err(format!("expected none, interval or always, found {text:?}")),
+    }
 }
 
 /// Reads a ring size: bytes, or with K or M for KiB and MiB; the kernel wants a power of two.

@@ -9,12 +9,14 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::anchors::Anchors;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
 use super::options::Options;
 use super::output::Output;
 use super::owner::Owner;
+use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
 use super::search;
 use super::signals::StopSignals;
@@ -24,14 +26,13 @@ use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
-use crate::time::ClockAnchor;
-use crate::trace;
+use crate::trace::{self, Entry, Recording};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
 /// How often the loss counters are read, and so how finely a loss is placed in time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
-/// How often both clocks are read again.
+/// How often the clocks are read again, to see whether one was set or the machine suspended.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What came of a recording.
@@ -41,8 +42,14 @@ pub struct Recorded {
     pub summary: trace::Summary,
     /// How the launched command ended, if there was one.
     pub command: Option<ExitStatus>,
-    /// Events and payload bytes that were lost.
+    /// Events and payload bytes that were lost on the way to the writer.
     pub lost: (u64, u64),
+    /// Events and payload bytes that could not be written.
+    pub dropped: trace::Tally,
+    /// Why writing failed, if it did.
+    pub failure: Option<trace::Error>,
+    /// Whether the trace was finished; if not, its log is beside it.
+    pub finished: bool,
 }
 
 /// Records until told to stop, or until everything to record has ended.
@@ -79,11 +86,11 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let launched = match held.map(Held::release).transpose() {
         Ok(launched) => launched,
         Err(error) => {
-            drop(session);
-            if !options.force {
-                // It holds nothing and did not exist before.
-                let _ = std::fs::remove_file(output.path());
+            // Ending the trace takes its log away.
+            if let Some(sink) = session.intake.sink.take() {
+                let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
+            output.discard();
             return Err(error.into());
         }
     };
@@ -146,8 +153,7 @@ struct Session {
     capture: Capture,
     sampler: Sampler,
     proc: ProcFs,
-    /// Taken since the start.
-    anchors: Vec<ClockAnchor>,
+    anchors: Anchors,
     intake: Intake,
 }
 
@@ -164,8 +170,8 @@ impl Session {
             capture,
             sampler: Sampler::new(anchor),
             proc: ProcFs::new(anchor),
-            anchors: Vec::new(),
-            intake: Intake::new(Probing::start(anchor)),
+            anchors: Anchors::new(anchor),
+            intake: Intake::new(Probing::start(anchor), anchor),
         })
     }
 
@@ -180,7 +186,10 @@ impl Session {
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        self.intake.sink = Some(Sink::start(file, metadata)?);
+        let create = Output::create_beside(owner);
+        let recording = Recording::create(file, output.path(), &metadata, options.sync, create)
+            .inspect_err(|_| output.discard())?;
+        self.intake.sink = Some(Sink::start(Pipeline::new(recording, options.sync))?);
         Ok(())
     }
 
@@ -277,8 +286,13 @@ impl Session {
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= anchor_due {
-                self.anchors.push(clock::anchor());
+                if self.anchors.take(clock::anchor()) {
+                    self.set(Entry::clock_anchors(self.anchors.as_slice()));
+                }
                 anchor_due = now + ANCHOR_INTERVAL;
+            }
+            if let Some(binaries) = self.intake.probing.binaries() {
+                self.set(binaries);
             }
             if self.hand_over().is_err() {
                 break End::WriterFailed;
@@ -322,29 +336,45 @@ impl Session {
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let stop = clock::anchor();
-        if !matches!(end, End::WriterFailed) {
-            self.sample();
-            self.capture.detach(&mut |event| self.intake.take(event))?;
-            self.read_ledger()?;
+        self.sample();
+        // What was found just now is a fact of the recording, though too late to be of use.
+        let reports = self.intake.reports(Instant::now());
+        self.attach(reports, say);
+        self.capture.detach(&mut |event| self.intake.take(event))?;
+        self.read_ledger()?;
+        if let Some(binaries) = self.intake.probing.binaries() {
+            self.set(binaries);
         }
-        self.anchors.push(stop);
+        self.anchors.close(stop);
         let closing = trace::ClosingMetadata {
-            stop_ts: stop.wall,
+            stop_ts: self.capture.clock_anchor().wall(stop.boot),
             stop_reason: end.reason().into(),
-            clock_anchors: self.anchors,
+            // The first is in the metadata from the start.
+            clock_anchors: self.anchors.as_slice()[1..].to_vec(),
         };
+        let observed = self.intake.observed.with_kernel(self.capture.losses()?);
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let summary = sink.finish(closing)?;
+        let Ended { finished, complaints } = sink.finish(closing, Some(observed));
+        complaints.iter().for_each(|complaint| say(complaint));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
-        if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
+        if let (Some(mut launched), None) = (launched, status)
+            && matches!(end, End::Duration | End::WriterFailed)
+        {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
         }
-        Ok(Recorded { summary, command: status, lost: self.intake.lost })
+        Ok(Recorded {
+            summary: finished.summary,
+            command: status,
+            lost: self.intake.lost,
+            dropped: finished.dropped,
+            finished: finished.unfinished.is_none(),
+            failure: finished.failure.or(finished.unfinished),
+        })
     }
 
     /// Moves what is in the rings to the sink.
@@ -382,12 +412,19 @@ impl Session {
 
     fn read_ledger(&mut self) -> Result<(), Error> {
         for loss in self.capture.take_losses()? {
-            self.intake.take(loss);
+            self.intake.take_own(loss);
         }
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
-        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
+    fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
+        let now = self.intake.now();
+        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(now))
+    }
+
+    fn set(&mut self, entry: Entry) {
+        if let Some(sink) = self.intake.sink.as_mut() {
+            sink.set(entry);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::document::{Align, Block, Section, Table};
-use super::human::{UNKNOWN, bytes, count, counted, printable};
 use super::rows::{Row, Rows};
+use crate::human::{UNKNOWN, bytes, count, counted, printable};
 
 const HEADING: &str = "Losses and gaps";
 

@@ -257,6 +257,34 @@ impl<'row> RowReader<'row> {
         u32::try_from(self.unsigned()?).map(ChunkId).map_err(|_| Malformed)
     }
 
+    /// Passes over a value; says how many values it holds if it is a list, else 0.
+    pub(crate) fn pass(&mut self, column_type: ColumnType) -> Result<usize> {
+        match column_type {
+            ColumnType::Timestamp | ColumnType::Int64 => self.integer().map(|_| 0),
+            ColumnType::Int32 => {
+                i32::try_from(self.integer()?).map_err(|_| Malformed)?;
+                Ok(0)
+            }
+            ColumnType::Float64 => self.double().map(|_| 0),
+            ColumnType::Boolean => self.boolean().map(|_| 0),
+            ColumnType::Utf8 => self.text().map(|_| 0),
+            ColumnType::Utf8List => self.pass_list(|reader| reader.text().map(drop)),
+            ColumnType::TimestampList | ColumnType::Int64List => {
+                self.pass_list(|reader| reader.integer().map(drop))
+            }
+            ColumnType::BinaryList => self.pass_list(|reader| reader.chunk_id().map(drop)),
+        }
+    }
+
+    fn pass_list(&mut self, pass: impl Fn(&mut Self) -> Result<()>) -> Result<usize> {
+        let count = self.list_length()?;
+        // Every value takes at least a byte, so this ends with the row whatever was claimed.
+        for _ in 0..count {
+            pass(self)?;
+        }
+        usize::try_from(count).map_err(|_| Malformed)
+    }
+
     fn unsigned(&mut self) -> Result<u64> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {

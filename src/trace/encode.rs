@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 
 use super::cells::{Malformed, RowReader};
 use super::chunk::ChunkStore;
-use super::schema::{Column, ColumnType, arrow_schema};
+use super::schema::{Column, ColumnType, arrow_schema_of};
 
 /// A batch being filled.
 pub(crate) struct Sheet {
@@ -24,9 +24,10 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    pub(crate) fn new() -> Self {
+    /// An empty batch of these columns, the first of [`Column::ALL`].
+    pub(crate) fn new(columns: &[Column]) -> Self {
         let builder = |column: &Column| Builder::new(column.description().column_type);
-        Self { builders: Column::ALL.iter().map(builder).collect(), rows: 0 }
+        Self { builders: columns.iter().map(builder).collect(), rows: 0 }
     }
 
     /// Appends a row written by [`super::cells::write`] with chunk ids of `chunks`. After an error
@@ -34,7 +35,7 @@ impl Sheet {
     pub(crate) fn push(&mut self, row: &[u8], chunks: &ChunkStore) -> Result<(), Malformed> {
         let mut cells = RowReader::new(row);
         while let Some(column) = cells.column()? {
-            let builder = &mut self.builders[column as usize];
+            let builder = self.builders.get_mut(column as usize).ok_or(Malformed)?;
             if builder.len() > self.rows {
                 return Err(Malformed);
             }
@@ -50,8 +51,9 @@ impl Sheet {
     }
 
     pub(crate) fn finish(self) -> Result<RecordBatch, ArrowError> {
+        let schema = arrow_schema_of(self.builders.len());
         let arrays = self.builders.into_iter().map(Builder::finish).collect();
-        RecordBatch::try_new(arrow_schema(), arrays)
+        RecordBatch::try_new(schema, arrays)
     }
 }
 

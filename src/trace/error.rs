@@ -89,6 +89,26 @@ pub enum Error {
     /// The trace could not be written to the end.
     #[error("cannot write the trace")]
     Flush(#[source] std::io::Error),
+    /// The log beside the trace could not be written.
+    #[error("cannot write the log of the trace")]
+    Log(#[source] std::io::Error),
+    /// Neither the file nor the log beside it makes a trace.
+    #[error("'{path}' was not finished, and its log is damaged: {reason}")]
+    LogDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the log.
+        reason: String,
+    },
+    /// A file cannot have that many row groups.
+    #[error("the trace has as many row groups as a Parquet file can have")]
+    TooManyGroups,
+    /// It is still being recorded.
+    #[error("'{path}' is still being recorded")]
+    Live {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gave no memory for payload.
     #[error("cannot keep payload in memory")]
     Memory(#[source] std::io::Error),
@@ -112,7 +132,7 @@ impl Error {
                 Some("expected a file written by agentsight-rec")
             }
             Self::Truncated { .. } => Some(
-                "the recording may still be running or did not end cleanly, or the copy is incomplete; copy it again or wait for the recorder to finish",
+                "if its recorder was killed, the rest is in the .wal file beside the original: keep both together; else the copy is incomplete",
             ),
             Self::Newer { .. } => Some("install a newer agentsight"),
             Self::ColumnMissing { .. } | Self::ColumnType { .. } => {
@@ -120,7 +140,10 @@ impl Error {
             }
             Self::Damaged { .. } => Some("copy the file again, or check the disk it is on"),
             Self::Memory(_) => Some("free some memory, or raise the recorder's memory limit"),
-            Self::Write(_) | Self::Flush(_) => {
+            Self::TooManyGroups => Some("record into several files: --rotate-size"),
+            Self::LogDamaged { .. } => Some("copy the file and its .wal again, together"),
+            Self::Live { .. } => Some("wait for the recorder to finish, or stop it"),
+            Self::Write(_) | Self::Flush(_) | Self::Log(_) => {
                 Some("check the free space of the output's file system")
             }
         }

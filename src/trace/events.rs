@@ -41,10 +41,10 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(shared: Arc<Shared>, kinds: Option<&[&str]>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, kinds: Option<&[&str]>, first_group: usize) -> Self {
         let known = KINDS.iter().map(|kind| kind.name);
         let is_wanted = |kind: &&str| kinds.is_none_or(|kinds| kinds.contains(kind));
-        let groups = 0..shared.group_count();
+        let groups = first_group..shared.group_count();
         let kinds_wanted = known.filter(is_wanted).collect();
         let all = kinds.is_none();
         Self { shared, kinds: kinds_wanted, all, groups, group: None, ready: VecDeque::new() }

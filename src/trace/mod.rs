@@ -11,28 +11,51 @@
 //! It knows nothing of how events were captured or what their payload means.
 
 mod arena;
+mod assembler;
 mod burst;
 mod cells;
 mod chunk;
+mod clocks;
 mod decode;
+mod draft;
+mod dropped;
 mod encode;
 mod error;
 mod events;
+mod footer;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod group;
+mod levels;
+mod log;
 mod metadata;
 mod order;
+mod pages;
 mod reader;
+#[cfg(unix)]
+mod recording;
+mod recover;
+mod scan;
 pub mod schema;
 mod source;
+mod thrift;
 mod totals;
 mod writer;
 
+pub use assembler::Assembler;
 pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use clocks::ClockFacts;
 pub use error::Error;
 pub use events::Events;
+pub use log::{log_path, next_log_path};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
 };
 pub use reader::{Batches, Reader, Skipped};
+#[cfg(unix)]
+pub use recording::{CreateFile, Finished, Recording, Sync};
+pub use recover::{Completeness, Recovery, Repaired, repair};
+pub use scan::Scan;
 pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 

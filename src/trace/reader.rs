@@ -5,12 +5,12 @@
 //! was not written for hostile files, is called behind [`guarded`].
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -18,21 +18,22 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::column::page::PageReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::Length;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
-use super::MAX_GROUP_LIST_VALUES;
 use super::decode::{TypeMismatch, reading_schema};
 use super::error::Error;
 use super::events::Events;
-use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY};
+use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
+use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
+use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
+use super::scan::Scan;
 use super::schema::{Column, READER_VERSION};
-use super::source::Source;
-
-/// What begins and ends every Parquet file (Parquet format, "File format").
-const MAGIC: &[u8; 4] = b"PAR1";
+use super::source::{Source, SourceRead};
+use super::totals::Totals;
+use super::{MAX_GROUP_LIST_VALUES, levels, pages, thrift};
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
 /// per row while a group is read.
@@ -81,17 +82,27 @@ impl Skipped {
 }
 
 impl Reader {
-    /// Opens a trace and reads its footer.
+    /// Opens a trace and reads its footer; of a recording that was not finished or still runs, also
+    /// the log beside it ([`Reader::completeness`]).
     ///
     /// # Errors
-    /// When the file cannot be read, is not Parquet, not a trace, cut short, damaged, or asks for a
-    /// newer reader.
+    /// When the file cannot be read, is not Parquet, not a trace, cut short without a log, damaged,
+    /// or asks for a newer reader.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let open_error = |source| Error::Open { path: path.to_owned(), source };
-        let source = File::open(path).and_then(Source::new).map_err(open_error)?;
+        let (source, recovery) = recover::open(path)?;
+        Self::from_source(path, source, recovery)
+    }
+
+    /// Opens the trace that `source` is, `path` being the name it goes by.
+    pub(crate) fn from_source(
+        path: &Path,
+        source: Source,
+        recovery: Option<Recovery>,
+    ) -> Result<Self, Error> {
         check_magic(path, &source)?;
         // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        check_footer(path, &source)?;
         let stored = guarded(path, || ArrowReaderMetadata::load(&source, options.clone()))?;
         let keys = keys(&stored);
         check_version(path, &keys)?;
@@ -113,8 +124,69 @@ impl Reader {
         let viewed =
             guarded(path, || ArrowReaderMetadata::try_new(Arc::clone(stored.metadata()), options))?;
         let skipped = Mutex::default();
-        let shared = Shared { path: path.to_owned(), source, stored, viewed, keys, skipped };
+        let completeness = match recovery {
+            Some(recovery) => Completeness::Unfinished(recovery),
+            None if keys.contains_key(RECOVERED_KEY) => Completeness::Repaired,
+            None if keys.contains_key(STOP_REASON_KEY) => Completeness::Complete,
+            None => Completeness::Unfinished(Recovery::default()),
+        };
+        let path = path.to_owned();
+        let shared = Shared { path, source, stored, viewed, keys, completeness, skipped };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether this is all that was recorded.
+    #[must_use]
+    pub fn completeness(&self) -> &Completeness {
+        &self.shared.completeness
+    }
+
+    /// What the rows add up to, as the metadata says.
+    ///
+    /// # Errors
+    /// When that is not what it should be.
+    pub fn totals(&self) -> Result<Totals, Error> {
+        let keys = self.shared.keys.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        Totals::parse(keys).map_err(|error| Error::damaged(&self.shared.path, error))
+    }
+
+    /// The name it goes by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The rows for a query engine that reads Parquet by itself.
+    ///
+    /// # Errors
+    /// When the footer makes claims that no recorder makes.
+    pub fn scan(&self) -> Result<Scan, Error> {
+        Scan::new(Arc::clone(&self.shared))
+    }
+
+    /// Row groups of the file.
+    pub(crate) fn group_count(&self) -> usize {
+        self.shared.group_count()
+    }
+
+    /// The footer's entry of a row group, its claims checked.
+    pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
+        self.shared.group(index)
+    }
+
+    /// The bytes of the file from a position on.
+    pub(crate) fn bytes_from(&self, start: u64) -> SourceRead {
+        self.shared.source.read_from(start)
+    }
+
+    /// The columns of the file, if those are the first of [`Column::ALL`].
+    pub(crate) fn known_columns(&self) -> Result<&'static [Column], Error> {
+        let fields = self.shared.stored.schema().fields();
+        let columns = Column::ALL.get(..fields.len()).filter(|columns| {
+            columns.iter().zip(fields).all(|(column, field)| column.name() == field.name())
+        });
+        let unknown = || Error::damaged(&self.shared.path, "it has columns of another version");
+        columns.ok_or_else(unknown)
     }
 
     /// The `agentsight.*` keys of the file.
@@ -148,7 +220,12 @@ impl Reader {
     /// one stream by offset. Ends after the first error.
     #[must_use]
     pub fn events(&self, kinds: Option<&[&str]>) -> Events {
-        Events::new(Arc::clone(&self.shared), kinds)
+        Events::new(Arc::clone(&self.shared), kinds, 0)
+    }
+
+    /// All events of the row groups from one on, counted from 0.
+    pub(crate) fn events_from_group(&self, group: usize) -> Events {
+        Events::new(Arc::clone(&self.shared), None, group)
     }
 
     /// The rows as they are stored, with only these columns (those that the file has), in the order
@@ -158,7 +235,8 @@ impl Reader {
     /// When the file cannot be read that way.
     pub fn batches(&self, columns: &[&str]) -> Result<Batches, Error> {
         let shared = Arc::clone(&self.shared);
-        let groups = (0..shared.stored.metadata().num_row_groups()).collect();
+        let groups: Vec<_> = (0..shared.group_count()).collect();
+        groups.iter().try_for_each(|group| shared.group(*group).map(drop))?;
         let builder = shared.builder(&shared.stored, groups, |name| columns.contains(&name))?;
         let reader = guarded(&shared.path, || builder.with_batch_size(BATCH_ROWS).build())?;
         Ok(Batches { shared, reader: Some(reader) })
@@ -196,6 +274,7 @@ pub(crate) struct Shared {
     /// The footer, with the types that [`super::decode`] reads.
     viewed: ArrowReaderMetadata,
     keys: BTreeMap<String, String>,
+    completeness: Completeness,
     pub(crate) skipped: Mutex<Skipped>,
 }
 
@@ -204,6 +283,18 @@ type Builder = ParquetRecordBatchReaderBuilder<Source>;
 impl Shared {
     pub(crate) fn group_count(&self) -> usize {
         self.viewed.metadata().num_row_groups()
+    }
+
+    pub(super) fn footer(&self) -> &Arc<ParquetMetaData> {
+        self.viewed.metadata()
+    }
+
+    pub(super) fn reading_schema(&self) -> &SchemaRef {
+        self.viewed.schema()
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The footer's entry of a row group, its claims checked.
@@ -216,6 +307,7 @@ impl Shared {
             );
             return Err(Error::damaged(&self.path, reason));
         }
+        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
         Ok(group)
     }
 
@@ -251,16 +343,10 @@ impl Shared {
     }
 
     /// Counts the values of a list column by its page headers alone.
-    fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
-        let footer = self.viewed.metadata().row_group(group);
-        let path = column.parquet_path().join(".");
-        let Some(chunk) = footer.columns().iter().find(|c| c.column_path().string() == path) else {
-            return Ok(());
-        };
+    pub(super) fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
         let values = guarded(&self.path, || -> Result<usize, ParquetError> {
-            let source = Arc::new(self.source.clone());
-            let rows = usize::try_from(footer.num_rows()).unwrap_or(0);
-            let mut pages = SerializedPageReader::new(source, chunk, rows, None)?;
+            let mut pages = self.pages(group, chunk)?;
             let mut values = 0_usize;
             while let Some(page) = pages.peek_next_page()? {
                 values = values.saturating_add(page.num_levels.unwrap_or(0));
@@ -276,6 +362,41 @@ impl Shared {
             return Err(Error::damaged(&self.path, reason));
         }
         Ok(())
+    }
+
+    /// Checks that the pages of a list column have as many repetition levels as they say.
+    pub(super) fn check_levels(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
+        let fault = guarded(&self.path, || -> Result<Option<String>, ParquetError> {
+            let mut pages = self.pages(group, chunk)?;
+            while let Some(page) = pages.get_next_page()? {
+                if let Some(fault) = levels::fault(&page) {
+                    return Ok(Some(fault));
+                }
+            }
+            Ok(None)
+        })?;
+        fault.map_or(Ok(()), |fault| {
+            let name = column.name();
+            let reason = format!("column '{name}' of row group {group}: {fault}");
+            Err(Error::damaged(&self.path, reason))
+        })
+    }
+
+    fn list_chunk(&self, group: usize, column: Column) -> Option<&ColumnChunkMetaData> {
+        let path = column.parquet_path().join(".");
+        let footer = self.viewed.metadata().row_group(group);
+        footer.columns().iter().find(|chunk| chunk.column_path().string() == path)
+    }
+
+    fn pages(
+        &self,
+        group: usize,
+        chunk: &ColumnChunkMetaData,
+    ) -> Result<SerializedPageReader<Source>, ParquetError> {
+        let rows = self.viewed.metadata().row_group(group).num_rows();
+        let rows = usize::try_from(rows).unwrap_or(0);
+        SerializedPageReader::new(Arc::new(self.source.clone()), chunk, rows, None)
     }
 
     fn builder(
@@ -337,6 +458,21 @@ fn check_magic(path: &Path, source: &Source) -> Result<(), Error> {
         return Err(Error::Truncated { path: path.to_owned(), bytes });
     }
     Ok(())
+}
+
+/// Refuses a footer that would cost the Parquet library more than its length.
+fn check_footer(path: &Path, source: &Source) -> Result<(), Error> {
+    guarded(path, || {
+        let trailer_start = source.len() - TRAILER_BYTES;
+        let trailer = source.get_bytes(trailer_start, TRAILER_BYTES as usize)?;
+        let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]);
+        let start = trailer_start.checked_sub(u64::from(length));
+        let start = start.filter(|_| u64::from(length) <= MAX_FOOTER_BYTES).ok_or_else(|| {
+            ParquetError::General(format!("expected a footer, found {length} bytes"))
+        })?;
+        let footer = source.get_bytes(start, length as usize)?;
+        thrift::check_struct(&footer).map_err(|error| ParquetError::External(Box::new(error)))
+    })
 }
 
 fn keys(footer: &ArrowReaderMetadata) -> BTreeMap<String, String> {

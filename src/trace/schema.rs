@@ -246,7 +246,7 @@ columns! {
     EventClass "event_class" Utf8 false "" ["loss"]
         "The kind of the events that were lost.";
     Cause "cause" Utf8 false "" ["loss"]
-        "Why: ring_full, copy_fault, truncated, map_full, decode_error.";
+        "Why: ring_full, copy_fault, truncated, map_full, decode_error; disk_full or write_failed where the recorder could not write.";
     LostEvents "lost_events" Int64 false "" ["loss"]
         "How many events were lost.";
     Path "path" Utf8 false "" ["probe"]
@@ -292,6 +292,17 @@ pub fn arrow_schema() -> SchemaRef {
         Arc::new(Schema::new(DESCRIPTIONS.iter().map(field).collect::<Vec<_>>()))
     });
     Arc::clone(&SCHEMA)
+}
+
+/// The Arrow schema of the first `columns` columns: what a recorder of an earlier version wrote that
+/// knew only those. The position of a column never changes, new ones come last.
+pub(crate) fn arrow_schema_of(columns: usize) -> SchemaRef {
+    let all = arrow_schema();
+    if columns >= all.fields().len() {
+        return all;
+    }
+    let fields: Vec<_> = all.fields().iter().take(columns).cloned().collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// The column descriptions as JSON, for the `agentsight.columns` metadata key.

@@ -14,6 +14,8 @@ mod client;
 mod clients;
 mod compare;
 mod demo;
+mod durability;
+mod facts;
 mod host;
 mod lifecycle;
 mod modes;
