@@ -198,6 +198,7 @@ impl Session {
             names: names.clone(),
             retention: options.retention,
             sync: options.sync,
+            limits: trace::Limits::default(),
             owner: owner.cloned(),
             force: options.force,
             metadata,
