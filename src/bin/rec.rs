@@ -48,6 +48,11 @@ struct Args {
     #[arg(long)]
     force: bool,
 
+    /// Store credentials as they are: in request heads (API keys, cookies) and program arguments.
+    /// By default each is replaced by a hash that only tells equal ones from others.
+    #[arg(long)]
+    no_redact: bool,
+
     /// Time between two looks at /proc, from 100ms.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
@@ -78,6 +83,7 @@ impl From<Args> for Options {
             command: args.command,
             output: args.output,
             force: args.force,
+            redact: !args.no_redact,
             interval: args.interval,
             duration: args.duration,
             ring_bytes: args.ring,

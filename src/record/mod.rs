@@ -21,6 +21,7 @@ pub mod output;
 pub mod owner;
 pub mod pipeline;
 pub mod probing;
+pub mod redaction;
 pub mod search;
 pub mod session;
 pub mod signals;

@@ -18,6 +18,7 @@ use super::output::Output;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
+use super::redaction;
 use super::search;
 use super::signals::StopSignals;
 use super::sink::Sink;
@@ -79,6 +80,9 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     }
     session.open(&output, owner.as_ref(), options)?;
 
+    if !options.redact {
+        say(redaction::OFF);
+    }
     say(&format!("recording to {}", output.path().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
@@ -184,12 +188,14 @@ impl Session {
     ) -> Result<(), Error> {
         let file = output.create(owner)?;
         let anchor = self.capture.clock_anchor();
-        let metadata =
+        let mut metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
+        let redactor = redaction::start(options.redact, &mut metadata).map_err(Error::Host)?;
         let create = Output::create_beside(owner);
         let recording = Recording::create(file, output.path(), &metadata, options.sync, create)
             .inspect_err(|_| output.discard())?;
-        self.intake.sink = Some(Sink::start(Pipeline::new(recording, options.sync))?);
+        let pipeline = Pipeline::new(recording, options.sync).redacting(redactor);
+        self.intake.sink = Some(Sink::start(pipeline)?);
         Ok(())
     }
 
@@ -354,8 +360,8 @@ impl Session {
         };
         let observed = self.intake.observed.with_kernel(self.capture.losses()?);
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let Ended { finished, complaints } = sink.finish(closing, Some(observed));
-        complaints.iter().for_each(|complaint| say(complaint));
+        let Ended { finished, complaints, warning } = sink.finish(closing, Some(observed));
+        complaints.iter().chain(&warning).for_each(|line| say(line));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",

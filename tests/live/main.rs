@@ -20,5 +20,6 @@ mod host;
 mod lifecycle;
 mod modes;
 mod recorder;
+mod redaction;
 mod trace;
 mod weight;
