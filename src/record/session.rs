@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -13,20 +14,22 @@ use super::anchors::Anchors;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
+use super::names::Names;
 use super::options::Options;
-use super::output::Output;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
 use super::search;
-use super::signals::StopSignals;
+use super::signals::{Request, Requests};
 use super::sink::Sink;
+use super::store::{Plan, Store, StoreError};
+use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
-use crate::trace::{self, Entry, Recording};
+use crate::trace::{self, Entry};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
@@ -59,8 +62,8 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let Place { owner, output, path } = check(options)?;
-    let signals = StopSignals::install().map_err(Error::Signals)?;
+    let Place { owner, names, path } = check(options)?;
+    let signals = Requests::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let mut session = Session::load(options, &matcher)?;
 
@@ -77,9 +80,9 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.open(&output, owner.as_ref(), options)?;
+    session.open(&names, owner.as_ref(), options)?;
 
-    say(&format!("recording to {}", output.path().display()));
+    say(&format!("recording to {}", names.trace().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
     }
@@ -90,7 +93,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
             if let Some(sink) = session.intake.sink.take() {
                 let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
-            output.discard();
+            Store::discard(&names, options.retention);
             return Err(error.into());
         }
     };
@@ -100,14 +103,15 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
 /// On whose behalf, to where, and with which search path.
 struct Place {
     owner: Option<Owner>,
-    output: Output,
+    names: Names,
     path: OsString,
 }
 
 /// Refuses what can be refused before anything is set up.
 fn check(options: &Options) -> Result<Place, Error> {
     let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
-    let output = Output::check(&options.output, options.force)?;
+    let names = Names::of(&options.output);
+    Store::check(&names, options.retention, options.force)?;
     for &pid in &options.pids {
         if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
             return Err(Error::NoProcess(pid));
@@ -119,7 +123,7 @@ fn check(options: &Options) -> Result<Place, Error> {
     {
         return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
     }
-    Ok(Place { owner, output, path })
+    Ok(Place { owner, names, path })
 }
 
 /// The filters as the options that asked for them.
@@ -134,6 +138,7 @@ fn filters(options: &Options) -> Vec<String> {
 enum End {
     Signal(&'static str),
     Duration,
+    MaxSize,
     ProcessesExited,
     WriterFailed,
 }
@@ -143,6 +148,7 @@ impl End {
         match self {
             Self::Signal(name) => name,
             Self::Duration => "duration",
+            Self::MaxSize => "max_size",
             Self::ProcessesExited => "processes_exited",
             Self::WriterFailed => "writer_failed",
         }
@@ -155,6 +161,8 @@ struct Session {
     proc: ProcFs,
     anchors: Anchors,
     intake: Intake,
+    /// What the writer wants the user to know.
+    said: Option<Receiver<String>>,
 }
 
 impl Session {
@@ -162,7 +170,7 @@ impl Session {
     fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
         let capture = Capture::load(&bpf::Options {
             names: matcher.matching_names(),
-            payload_ring_bytes: options.ring_bytes,
+            payload_ring_bytes: options.buffer_bytes,
             ..bpf::Options::default()
         })?;
         let anchor = capture.clock_anchor();
@@ -172,24 +180,39 @@ impl Session {
             proc: ProcFs::new(anchor),
             anchors: Anchors::new(anchor),
             intake: Intake::new(Probing::start(anchor), anchor),
+            said: None,
         })
     }
 
     /// Makes the output file and begins the trace in it.
     fn open(
         &mut self,
-        output: &Output,
+        names: &Names,
         owner: Option<&Owner>,
         options: &Options,
     ) -> Result<(), Error> {
-        let file = output.create(owner)?;
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        let create = Output::create_beside(owner);
-        let recording = Recording::create(file, output.path(), &metadata, options.sync, create)
-            .inspect_err(|_| output.discard())?;
-        self.intake.sink = Some(Sink::start(Pipeline::new(recording, options.sync))?);
+        let plan = Plan {
+            names: names.clone(),
+            retention: options.retention,
+            sync: options.sync,
+            owner: owner.cloned(),
+            force: options.force,
+            metadata,
+        };
+        let (notes, said) = channel();
+        let store = Store::create(plan, notes).map_err(|error| match error {
+            StoreError::Output(error) => Error::Output(error),
+            StoreError::Trace(error) => {
+                Store::discard(names, options.retention);
+                Error::Trace(error)
+            }
+        })?;
+        let triggers = Triggers::new(options.snapshot_on.clone());
+        self.intake.sink = Some(Sink::start(Pipeline::new(store, triggers, options.sync))?);
+        self.said = Some(said);
         Ok(())
     }
 
@@ -262,7 +285,7 @@ impl Session {
         mut self,
         options: &Options,
         mut launched: Option<Launched>,
-        mut signals: StopSignals,
+        mut signals: Requests,
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let started = Instant::now();
@@ -302,7 +325,14 @@ impl Session {
             {
                 status = launched.ended().map_err(Error::Command)?;
             }
-            let stop = signals.arrived().fold(None, |_, signal| Some(signal));
+            self.tell(say);
+            let mut stop = None;
+            for request in signals.arrived() {
+                match request {
+                    Request::Stop(signal) => stop = Some(signal),
+                    Request::Snapshot => self.snapshot("SIGUSR1"),
+                }
+            }
             if let Some(signal) = stop {
                 match launched.as_ref().filter(|_| status.is_none() && !forwarded) {
                     // The command decides what a signal means; a second one is for the recorder.
@@ -314,6 +344,9 @@ impl Session {
                     }
                     None => break End::Signal(signal.name()),
                 }
+            }
+            if self.intake.sink.as_ref().is_some_and(Sink::is_full) {
+                break End::MaxSize;
             }
             if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
                 break End::Duration;
@@ -356,13 +389,14 @@ impl Session {
         let sink = self.intake.sink.expect("the loop runs only with a sink");
         let Ended { finished, complaints } = sink.finish(closing, Some(observed));
         complaints.iter().for_each(|complaint| say(complaint));
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
         if let (Some(mut launched), None) = (launched, status)
-            && matches!(end, End::Duration | End::WriterFailed)
+            && matches!(end, End::Duration | End::MaxSize | End::WriterFailed)
         {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
@@ -375,6 +409,17 @@ impl Session {
             finished: finished.unfinished.is_none(),
             failure: finished.failure.or(finished.unfinished),
         })
+    }
+
+    fn snapshot(&mut self, reason: &str) {
+        if let Some(sink) = &mut self.intake.sink {
+            sink.snapshot(reason, clock::anchor().wall);
+        }
+    }
+
+    /// Tells what the writer has to say.
+    fn tell(&self, say: &mut dyn FnMut(&str)) {
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
     }
 
     /// Moves what is in the rings to the sink.
