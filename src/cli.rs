@@ -1,14 +1,23 @@
-//! What the binaries share: how a run ends.
+//! What the binaries share: how a run ends and where its result goes.
 //!
 //! An error is one line on standard error with the whole chain of causes, followed by a hint where
-//! one is known, and exit code 2. A reader that closed our output ends the run quietly. Nothing
-//! here writes to standard output.
+//! one is known, and exit code 2. A reader that closed our output ends the run quietly. Only
+//! [`Output`] writes to standard output.
+
+mod output;
+mod terminal;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::trace;
+
+pub use output::Output;
+
+/// Exit code of a run that did what was asked on data that is not complete, where that was asked
+/// about (`--strict`).
+pub const EXIT_INCOMPLETE: u8 = 1;
 
 /// Exit code of a run that failed.
 pub const EXIT_FAILED: u8 = 2;
@@ -49,6 +58,13 @@ pub fn run(program: &str, main: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// Says something on standard error that does not end the run.
+pub fn warn(program: &str, message: &str) {
+    let line = format!("{program}: warning: {}\n", one_line(message));
+    // Standard error may be closed; then there is nobody to warn.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether the reader of our output went away, which is its right (`agentsight-query ... | head`).

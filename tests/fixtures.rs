@@ -62,6 +62,15 @@ fn write_a_long_session() {
     traces::file::write(sink, "long", traces::long_session(calls), 1_000 + calls * 1_500);
 }
 
+/// Writes a recording of ten hours in which nine processes are sampled each second to
+/// `AGENTSIGHT_TRACE`, to measure on.
+#[test]
+#[ignore = "makes a file to measure with; asserts nothing"]
+fn write_ten_hours() {
+    let sink = fs::File::create(std::env::var("AGENTSIGHT_TRACE").unwrap()).unwrap();
+    traces::file::write(sink, "ten_hours", traces::ten_hours(), 36_000_000);
+}
+
 #[test]
 fn a_generator_tells_the_same_events_each_time() {
     for stored in &STORED {

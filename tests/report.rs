@@ -22,7 +22,7 @@ const FORMATS: [(Format, &str); 3] =
 
 fn report(path: &Path) -> Report {
     let session = Session::open(&[path.to_owned()], Options::default()).unwrap();
-    Report::read(&session, path).unwrap()
+    Report::read(&session).unwrap()
 }
 
 /// The report of a trace that is not stored.

@@ -1,14 +1,14 @@
-//! `agentsight-query`: SQL over a trace.
+//! `agentsight-query`: SQL over traces.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agentsight::cli::{self, Hint, hinted};
-use agentsight::query::print::{Format, PrintError, Printed, TerminalSafe, print};
-use agentsight::query::{self, Options, Session, library, overview};
+use agentsight::cli::{self, Output, hinted};
+use agentsight::query::print::{Format, PrintError, Printed, print};
+use agentsight::query::{self, Options, Session, Shortfalls, library, overview};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
@@ -17,19 +17,21 @@ const PROGRAM: &str = "agentsight-query";
 const EXAMPLES: &str = "\
 TRACE and SQL are told apart like this: the last argument is SQL if it contains white space, is not
 an existing file and does not end in .parquet. With -f or --named all arguments are traces. Without
-any query the trace is described. The tables are in the SQL table docs:
+any query each trace is described. With several traces every table has the column trace in front, and
+a named query is asked of one after the other. The tables are in the SQL table docs:
 
   agentsight-query run.parquet
+  agentsight-query runs/*.parquet \"SELECT trace, sum(output_tokens) FROM llm_calls GROUP BY 1 ORDER BY 1\"
   agentsight-query run.parquet \"SELECT model, output_tokens FROM llm_calls\"
   agentsight-query run.parquet --named llm_calls_list --param model=some-model --format csv
   agentsight-query run.parquet \"SELECT * FROM docs WHERE \\\"table\\\" = 'llm_calls'\"";
 
-/// Ask a trace questions in SQL.
+/// Ask traces questions in SQL.
 #[derive(Parser)]
 #[command(name = PROGRAM, version, after_help = EXAMPLES)]
 struct Args {
-    /// The trace, and after it the SQL statement.
-    #[arg(value_name = "TRACE [SQL]")]
+    /// The traces, and after them the SQL statement.
+    #[arg(value_name = "TRACE... [SQL]")]
     positional: Vec<OsString>,
     /// Read the SQL statement from a file, - for standard input.
     #[arg(short, long, value_name = "FILE", conflicts_with = "named")]
@@ -53,6 +55,10 @@ struct Args {
     /// Let -o replace an existing file.
     #[arg(long, requires = "output")]
     force: bool,
+    /// Exit with code 1 when a trace is incomplete: the recorder did not finish, events were lost, or
+    /// rows could not be read.
+    #[arg(long)]
+    strict: bool,
     /// Memory that sorting, grouping and joining may hold before they spill to disk or fail, such
     /// as 512M or 2G [default: unlimited].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
@@ -84,7 +90,7 @@ impl From<FormatArg> for Format {
 enum Question {
     Sql(String),
     Named(String, Vec<(String, String)>),
-    /// Nothing: describe the trace.
+    /// Nothing: describe each trace.
     Overview,
 }
 
@@ -95,13 +101,21 @@ fn main() -> ExitCode {
 
 fn answer(args: Args) -> anyhow::Result<ExitCode> {
     if args.list {
-        return write_output(None, false, &[], |out| Ok(list(out)?));
+        Output::new(None, false, &[])?.write(|out| Ok(list(out)?))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let (traces, question) = question(&args)?;
+    let output = Output::new(args.output.as_deref(), args.force, &traces)?;
     let options = Options { memory_limit_bytes: args.memory_limit };
     let session = Session::open(&traces, options).map_err(explained)?;
+    let mut shortfalls = Shortfalls::default();
+    let mut say = |at_end| {
+        let new = shortfalls.look(&session, args.strict && at_end);
+        new.iter().for_each(|line| cli::warn(PROGRAM, line));
+    };
+    say(false);
     let format = Format::from(args.format);
-    write_output(args.output.as_deref(), args.force, &traces, |out| {
+    output.write(|out| {
         let printed = ask(&session, &question, format, out).map_err(|error| match error {
             PrintError::Query(error) => explained(error),
             write => write.into(),
@@ -113,7 +127,12 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
             );
         }
         Ok(())
-    })
+    })?;
+    say(true);
+    if args.strict && shortfalls.is_incomplete() {
+        return Ok(ExitCode::from(cli::EXIT_INCOMPLETE));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ask(
@@ -187,69 +206,6 @@ fn list(out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Lets `write` write to the output and sees that it arrives.
-fn write_output(
-    path: Option<&Path>,
-    force: bool,
-    traces: &[PathBuf],
-    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<ExitCode> {
-    match path {
-        Some(path) => write_file(path, force, traces, write)?,
-        None if io::stdout().is_terminal() => {
-            let mut out = TerminalSafe::new(BufWriter::new(io::stdout().lock()));
-            write(&mut out)?;
-            out.flush().context("cannot write the result")?;
-        }
-        None => {
-            let mut out = BufWriter::new(io::stdout().lock());
-            write(&mut out)?;
-            out.flush().context("cannot write the result")?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file that appears, or replaces an older one, only once it is whole.
-fn write_file(
-    path: &Path,
-    force: bool,
-    traces: &[PathBuf],
-    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let shown = path.display();
-    let existing = path.metadata().ok();
-    if existing.is_some() && !force {
-        return Err(anyhow::anyhow!("'{shown}' exists already")
-            .context(Hint("add --force to replace it".into())));
-    }
-    let canonical = path.canonicalize().ok();
-    if canonical.is_some() && traces.iter().any(|trace| trace.canonicalize().ok() == canonical) {
-        return Err(anyhow::anyhow!("'{shown}' is the trace itself")
-            .context(Hint("choose another output file".into())));
-    }
-    let cannot = || format!("cannot write '{shown}'");
-    // A device or pipe cannot be replaced, only written to.
-    if existing.is_some_and(|existing| !existing.is_file()) {
-        let mut out = BufWriter::new(File::options().write(true).open(path).with_context(cannot)?);
-        write(&mut out)?;
-        return out.flush().with_context(cannot);
-    }
-    let mut name = path.file_name().with_context(cannot)?.to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let file = File::create_new(&partial).with_context(cannot)?;
-    let mut out = BufWriter::new(file);
-    let written = write(&mut out)
-        .and_then(|()| out.flush().with_context(cannot))
-        .and_then(|()| std::fs::rename(&partial, path).with_context(cannot));
-    if written.is_err() {
-        // What is left of a failed attempt is of no use; the error is what matters.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

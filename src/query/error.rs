@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::parquet::errors::ParquetError;
 
 use crate::trace;
 
@@ -12,12 +13,12 @@ pub enum Error {
     /// The trace could not be opened or read.
     #[error(transparent)]
     Trace(#[from] trace::Error),
-    /// Other than one trace was given.
-    #[error("expected one trace, found {0}")]
-    TraceCount(usize),
-    /// A path that DataFusion cannot address.
-    #[error("cannot address '{0}' as a file")]
-    Path(PathBuf),
+    /// No trace was given.
+    #[error("expected a trace, found none")]
+    NoTrace,
+    /// A trace was given more than once.
+    #[error("'{0}' is given twice")]
+    SameTrace(PathBuf),
     /// A table that is not there.
     #[error("no table '{name}'")]
     UnknownTable {
@@ -111,10 +112,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Trace(error) => error.hint().map(String::from),
-            Self::TraceCount(0) => Some("give the path of a trace file".into()),
-            Self::TraceCount(_) => {
-                Some("query one trace at a time; SQL is one argument with white space in it".into())
-            }
+            Self::NoTrace => Some(
+                "give the path of a trace file; SQL is one argument with white space in it".into(),
+            ),
+            Self::SameTrace(_) => Some("give each file once, also under other paths to it".into()),
             Self::UnknownTable { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'? {}", tables_hint()),
                 None => tables_hint(),
@@ -143,7 +144,7 @@ impl Error {
                  column"
                     .into(),
             ),
-            Self::Path(_) | Self::ParameterValue { .. } => None,
+            Self::ParameterValue { .. } => None,
         }
     }
 }
@@ -185,6 +186,14 @@ impl From<DataFusionError> for Error {
             DataFusionError::External(inner) => match inner.downcast::<trace::Error>() {
                 Ok(error) => Self::Trace(*error),
                 Err(other) => query_error(&other.to_string()),
+            },
+            // What their Parquet files send through the Parquet library.
+            DataFusionError::ParquetError(error) => match *error {
+                ParquetError::External(inner) => match inner.downcast::<trace::Error>() {
+                    Ok(error) => Self::Trace(*error),
+                    Err(other) => query_error(&other.to_string()),
+                },
+                other => query_error(&other.to_string()),
             },
             DataFusionError::SQL(error, _) => Self::Syntax(sql_message(&error.to_string())),
             DataFusionError::Plan(message)

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampNanosecondType;
 
+use super::completeness::{completeness, unknown_columns};
+use super::facts::Facts;
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
-use crate::trace::{self, ClockFacts, Reader, schema};
+use crate::trace::{self, ClockFacts, Completeness, Reader, schema};
 
 /// Kinds that are counted apart; a damaged trace may hold as many as rows.
 const MOST_KINDS: usize = 256;
@@ -22,25 +24,18 @@ struct Counted {
 }
 
 /// All facts about the trace, ordered by key.
-pub(super) fn rows(reader: &Reader) -> Result<Vec<InfoRow>, trace::Error> {
+pub(super) fn rows(readers: &[Reader]) -> Result<Vec<InfoRow>, trace::Error> {
     let mut counted = Counted::default();
-    for batch in reader.batches(&["ts", "kind"])? {
-        let batch = batch?;
-        // The reader has checked the types; a column of another type counts nothing.
-        if let Some(kinds) = batch.column_by_name("kind").and_then(|c| c.as_string_opt::<i32>()) {
-            kinds.iter().flatten().for_each(|kind| counted.kind(kind));
-        }
-        let ts = batch.column_by_name("ts");
-        if let Some(ts) = ts.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) {
-            ts.iter().flatten().for_each(|ts| counted.ts(WallNanos(ts)));
-        }
+    for reader in readers {
+        counted.look(reader)?;
     }
-    let metadata = reader.metadata().iter().map(|(key, value)| (key.clone(), readable(key, value)));
+    let known = Facts::of(readers);
+    let metadata = known.keys().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
-    clock_facts(reader, &mut facts);
-    facts.insert("counted.complete".into(), is_complete(reader).to_string());
-    let unknown = reader.unknown_columns();
+    clock_facts(&known, &mut facts);
+    ending(&completeness(readers), &mut facts);
+    let unknown = unknown_columns(readers);
     if !unknown.is_empty() {
         facts.insert("counted.unknown_columns".into(), unknown.join(", "));
     }
@@ -56,19 +51,48 @@ fn readable(key: &str, value: &str) -> String {
 }
 
 /// What the clock anchors say; nothing where they cannot be read.
-fn clock_facts(reader: &Reader, facts: &mut BTreeMap<String, String>) {
-    let anchors = reader.metadata().get("agentsight.clock_anchors");
+fn clock_facts(known: &Facts, facts: &mut BTreeMap<String, String>) {
+    let anchors = known.keys().get("agentsight.clock_anchors");
     let Some(clock) = anchors.and_then(|text| ClockFacts::parse(text)) else { return };
     facts.insert("counted.suspended_ms".into(), (clock.suspended_ns / 1_000_000).to_string());
     facts.insert("counted.wall_step_ms".into(), (clock.wall_step_ns / 1_000_000).to_string());
 }
 
-/// Whether the recorder finished the file: only then does it know when and why it stopped.
-fn is_complete(reader: &Reader) -> bool {
-    reader.metadata().contains_key("agentsight.stop_reason")
+/// How the recording ended, and what of it came from its log.
+fn ending(completeness: &Completeness, facts: &mut BTreeMap<String, String>) {
+    let is_complete = *completeness == Completeness::Complete;
+    facts.insert("counted.complete".into(), is_complete.to_string());
+    let state = match completeness {
+        Completeness::Complete => "complete",
+        Completeness::Repaired => "repaired",
+        Completeness::Unfinished(recovery) if recovery.live => "recording",
+        Completeness::Unfinished(_) => "unfinished",
+    };
+    facts.insert("counted.completeness".into(), state.into());
+    if let Completeness::Unfinished(recovery) = completeness {
+        facts.insert("counted.rows_from_log".into(), recovery.rows_from_log.to_string());
+        facts.insert("counted.torn_bytes".into(), recovery.torn_bytes.to_string());
+        if let Some(damage) = &recovery.log_damage {
+            facts.insert("counted.log_damage".into(), damage.clone());
+        }
+    }
 }
 
 impl Counted {
+    /// Counts the rows of a file.
+    fn look(&mut self, reader: &Reader) -> Result<(), trace::Error> {
+        for batch in reader.batches(&["ts", "kind"])? {
+            let batch = batch?;
+            // The reader has checked the types; a column of another type counts nothing.
+            let kinds = batch.column_by_name("kind").and_then(|c| c.as_string_opt::<i32>());
+            kinds.into_iter().flatten().flatten().for_each(|kind| self.kind(kind));
+            let ts = batch.column_by_name("ts");
+            let ts = ts.and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+            ts.into_iter().flatten().flatten().for_each(|ts| self.ts(WallNanos(ts)));
+        }
+        Ok(())
+    }
+
     fn kind(&mut self, kind: &str) {
         self.events += 1;
         if let Some(count) = self.by_kind.get_mut(kind) {

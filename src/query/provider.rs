@@ -4,28 +4,31 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{Column, DFSchema, Result, internal_datafusion_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::scalar::ScalarValue;
 
-use super::source::{Derived, Source};
+use super::source::Derived;
+use super::traces::{Named, TRACE, with_trace};
 use crate::tables::{
-    DOCS, HTTP, LLM_CALLS, LOSSES, PROBES, PROCESSES, SAMPLES, STREAM_EVENTS, TLS_CHUNKS,
-    TRACE_INFO,
+    HTTP, LLM_CALLS, LOSSES, PROBES, PROCESSES, SAMPLES, STREAM_EVENTS, TLS_CHUNKS, TRACE_INFO,
 };
 
 /// Batches that may wait between the thread that makes them and the query.
 const CHANNEL_BATCHES: usize = 2;
 
 impl Derived {
-    /// All derived tables, in the order of the catalogue.
-    pub(super) const ALL: [Self; 10] = [
+    /// All tables made from events, in the order of the catalogue.
+    pub(super) const ALL: [Self; 9] = [
         Self::TlsChunks,
         Self::Processes,
         Self::Samples,
@@ -35,10 +38,9 @@ impl Derived {
         Self::Losses,
         Self::Probes,
         Self::TraceInfo,
-        Self::Docs,
     ];
 
-    /// Name in SQL and schema.
+    /// Name in SQL and schema of one trace's table.
     pub(super) fn declaration(self) -> (&'static str, SchemaRef) {
         match self {
             Self::TlsChunks => (TLS_CHUNKS.name, TLS_CHUNKS.schema()),
@@ -50,22 +52,58 @@ impl Derived {
             Self::Losses => (LOSSES.name, LOSSES.schema()),
             Self::Probes => (PROBES.name, PROBES.schema()),
             Self::TraceInfo => (TRACE_INFO.name, TRACE_INFO.schema()),
-            Self::Docs => (DOCS.name, DOCS.schema()),
         }
     }
 }
 
-/// A derived table of a trace.
+/// A derived table of one trace, or of several with the column `trace` in front.
 #[derive(Debug)]
 pub(super) struct Provider {
-    source: Arc<Source>,
+    traces: Vec<Named>,
     table: Derived,
+    has_trace_column: bool,
     schema: SchemaRef,
 }
 
 impl Provider {
-    pub(super) fn new(source: Arc<Source>, table: Derived) -> Self {
-        Self { source, table, schema: table.declaration().1 }
+    pub(super) fn new(traces: &[Named], table: Derived) -> Self {
+        let (_, own) = table.declaration();
+        let has_trace_column = traces.len() > 1;
+        let schema = if has_trace_column { with_trace(&own) } else { own };
+        Self { traces: traces.to_vec(), table, has_trace_column, schema }
+    }
+
+    fn can_choose_traces(&self, filter: &Expr) -> bool {
+        let columns = filter.column_refs();
+        let is_trace = |column: &&Column| column.name == TRACE;
+        self.has_trace_column
+            && !columns.is_empty()
+            && columns.iter().all(is_trace)
+            && !filter.is_volatile()
+    }
+
+    /// The traces whose name passes the filters, so that no other is read.
+    fn chosen(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<Named>> {
+        let filters: Vec<_> = filters.iter().filter(|it| self.can_choose_traces(it)).collect();
+        if filters.is_empty() {
+            return Ok(self.traces.clone());
+        }
+        let schema = Arc::new(Schema::new(vec![Field::new(TRACE, DataType::Utf8, false)]));
+        let names = self.traces.iter().map(|trace| Some(trace.name.as_str()));
+        let names: ArrayRef = Arc::new(names.collect::<StringArray>());
+        let names = RecordBatch::try_new(Arc::clone(&schema), vec![names])?;
+        let schema = DFSchema::try_from(schema)?;
+        let mut is_chosen = vec![true; self.traces.len()];
+        for filter in filters {
+            let filter = state.create_physical_expr(filter.clone(), &schema)?;
+            let passes = filter.evaluate(&names)?.into_array(self.traces.len())?;
+            let passes = as_boolean_array(&passes)?;
+            for (chosen, passes) in is_chosen.iter_mut().zip(passes.iter()) {
+                *chosen &= passes == Some(true);
+            }
+        }
+        let traces = self.traces.iter().zip(is_chosen).filter(|(_, chosen)| *chosen);
+        Ok(traces.map(|(trace, _)| trace.clone()).collect())
     }
 }
 
@@ -79,18 +117,34 @@ impl TableProvider for Provider {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match self.can_choose_traces(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all = || (0..self.schema.fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
         let schema = Arc::new(self.schema.project(&projection)?);
-        let (source, table) = (Arc::clone(&self.source), self.table);
-        let scan = Scan { source, table, projection, schema: Arc::clone(&schema) };
+        let scan = Scan {
+            traces: self.chosen(state, filters)?,
+            table: self.table,
+            has_trace_column: self.has_trace_column,
+            projection,
+            schema: Arc::clone(&schema),
+        };
         // The scan projects by itself, so the plan node has nothing left to project.
         let plan =
             StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, [], false, limit)?;
@@ -99,12 +153,58 @@ impl TableProvider for Provider {
 }
 
 /// One reading of some columns of a derived table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Scan {
-    source: Arc<Source>,
+    traces: Vec<Named>,
     table: Derived,
+    has_trace_column: bool,
+    /// Positions in the schema of the provider.
     projection: Vec<usize>,
     schema: SchemaRef,
+}
+
+impl Scan {
+    /// Makes the batches of all traces, one trace after the other.
+    fn produce(&self, sink: &mut dyn FnMut(RecordBatch) -> ControlFlow<()>) -> Result<()> {
+        let own: Vec<usize> = match self.has_trace_column {
+            true => self.projection.iter().filter_map(|index| index.checked_sub(1)).collect(),
+            false => self.projection.clone(),
+        };
+        for trace in &self.traces {
+            let mut outcome = Ok(ControlFlow::Continue(()));
+            trace.source.produce(self.table, &own, &mut |batch| {
+                outcome = self.labelled(&trace.name, batch).map(&mut *sink);
+                match outcome {
+                    Ok(flow) => flow,
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })?;
+            if outcome?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch with the column `trace` at the places where it was asked for.
+    fn labelled(&self, trace: &str, batch: RecordBatch) -> Result<RecordBatch> {
+        if !self.has_trace_column {
+            return Ok(batch);
+        }
+        let rows = batch.num_rows();
+        let mut own = batch.columns().iter();
+        let mut columns = Vec::with_capacity(self.projection.len());
+        for index in &self.projection {
+            columns.push(match index {
+                0 => ScalarValue::from(trace).to_array_of_size(rows)?,
+                _ => own.next().map(Arc::clone).ok_or_else(|| {
+                    internal_datafusion_err!("table {:?} made too few columns", self.table)
+                })?,
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
 }
 
 impl PartitionStream for Scan {
@@ -116,11 +216,10 @@ impl PartitionStream for Scan {
         let schema = Arc::clone(&self.schema);
         let mut stream = RecordBatchReceiverStream::builder(schema, CHANNEL_BATCHES);
         let sender = stream.tx();
-        let (source, table) = (Arc::clone(&self.source), self.table);
-        let projection = self.projection.clone();
+        let scan = self.clone();
         stream.spawn_blocking(move || {
             // Sending fails when the query has what it wants (LIMIT) or was dropped.
-            source.produce(table, &projection, &mut |batch| match sender.blocking_send(Ok(batch)) {
+            scan.produce(&mut |batch| match sender.blocking_send(Ok(batch)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             })

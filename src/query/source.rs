@@ -1,4 +1,4 @@
-//! The rows of every derived table, made from one trace file on demand.
+//! The rows of every derived table, made from one trace on demand.
 //!
 //! Small results are made once and kept: the activity of the processes, and one pass of
 //! reconstruction that serves `http`, `stream_events` (while they are few), `llm_calls` and the
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
+use crate::event::Event;
 use crate::reconstruct::finding::{Exchange, Finding, LlmCall, StreamEvent};
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
@@ -48,7 +49,6 @@ pub(super) enum Derived {
     Losses,
     Probes,
     TraceInfo,
-    Docs,
 }
 
 /// Takes batches as they are made; `Break` when no more are wanted.
@@ -90,7 +90,8 @@ impl<T> Default for Once<T> {
 /// One trace and what was made of it so far.
 #[derive(Debug)]
 pub(super) struct Source {
-    reader: Reader,
+    /// Its files: one, or the parts of a recording in their order.
+    readers: Vec<Reader>,
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
@@ -98,14 +99,29 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(reader: Reader) -> Self {
+    pub(super) fn new(readers: Vec<Reader>) -> Self {
         Self {
-            reader,
+            readers,
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
             findings: Once::default(),
         }
+    }
+
+    /// The files of the trace, in order.
+    pub(super) fn readers(&self) -> &[Reader] {
+        &self.readers
+    }
+
+    /// The events of some kinds, file by file.
+    fn events(&self, kinds: &[&str]) -> impl Iterator<Item = Result<Event, trace::Error>> {
+        self.readers.iter().flat_map(|reader| reader.events(Some(kinds)))
+    }
+
+    /// Whether connections may have begun before the trace: its first part is not the recording's.
+    fn is_midway(&self) -> bool {
+        self.readers.first().is_some_and(|reader| reader.origin().is_midway)
     }
 
     /// Makes the columns `projection` of the rows of a table, batch by batch.
@@ -145,20 +161,15 @@ impl Source {
                 send(&tables::PROBES, &external(self.activity())?.probes, projection, sink)
             }
             Derived::TraceInfo => {
-                let info = external(self.info.get(|| super::info::rows(&self.reader)))?;
+                let info = external(self.info.get(|| super::info::rows(&self.readers)))?;
                 send(&tables::TRACE_INFO, &info, projection, sink)
-            }
-            Derived::Docs => {
-                let rows: Vec<_> =
-                    tables::catalogue().into_iter().flat_map(|table| table.columns).collect();
-                send(&tables::DOCS, &rows, projection, sink)
             }
         }
     }
 
     fn tls_chunks(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
         let mut batches = Batches::new(&tables::TLS_CHUNKS, projection, sink);
-        for event in self.reader.events(Some(&["tls_data"])) {
+        for event in self.events(&["tls_data"]) {
             for chunk in TlsChunk::split(external(event)?) {
                 let bytes = chunk.captured_bytes();
                 if batches.push(chunk, bytes)?.is_break() {
@@ -204,7 +215,7 @@ impl Source {
     fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
         self.activity.get(|| {
             let mut activity = Activity::default();
-            for event in self.reader.events(Some(activity::KINDS)) {
+            for event in self.events(activity::KINDS) {
                 activity.push(&event?);
             }
             activity.finish();
@@ -224,10 +235,10 @@ impl Source {
     fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
         self.findings.get(|| {
             let mut kept = Kept::default();
-            let is_midway = self.reader.origin().is_midway;
+            let is_midway = self.is_midway();
             let mut gaps = Gaps::new(is_midway);
             let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
-            for event in self.reader.events(Some(RECONSTRUCTED_KINDS)) {
+            for event in self.events(RECONSTRUCTED_KINDS) {
                 let event = event?;
                 gaps.push(&event);
                 reconstructor.push(&event, &mut |finding| kept.push(finding));
@@ -245,7 +256,7 @@ impl Source {
         keep_bodies: bool,
         mut take: impl FnMut(Finding) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let is_midway = self.reader.origin().is_midway;
+        let is_midway = self.is_midway();
         let mut reconstructor = Reconstructor::new(options(keep_bodies)).midway(is_midway);
         let mut outcome = Ok(ControlFlow::Continue(()));
         // Findings come by callback: after the first break or failure the others are dropped.
@@ -256,7 +267,7 @@ impl Source {
                 stopped.set(!matches!(outcome, Ok(ControlFlow::Continue(()))));
             }
         };
-        for event in self.reader.events(Some(RECONSTRUCTED_KINDS)) {
+        for event in self.events(RECONSTRUCTED_KINDS) {
             reconstructor.push(&external(event)?, &mut pass);
             // Checked between events because a callback cannot stop the one being taken apart.
             if stopped.get() {

@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::document::{Align, Block, Section, Table};
-use super::human::{UNKNOWN, bytes, command_line, duration, percent, printable};
 use super::rows::Row;
+use crate::human::{UNKNOWN, bytes, command_line, duration, percent, printable};
 use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "CPU and memory during API calls and between them";

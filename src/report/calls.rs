@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::document::{Align, Block, Section, Table};
-use super::human::{UNKNOWN, count, duration, printable};
 use super::rows::Row;
+use crate::human::{UNKNOWN, count, duration, printable};
 
 const HEADING: &str = "API calls";
 

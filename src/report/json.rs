@@ -7,8 +7,8 @@
 use serde_json::{Map, Number, Value as Json, json};
 
 use super::Report;
-use super::human::timestamp;
 use super::rows::{Row, Rows, Value};
+use crate::human::timestamp;
 
 /// Version of the shape of this output.
 pub(super) const REPORT_VERSION: u32 = 1;

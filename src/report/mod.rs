@@ -7,7 +7,6 @@
 mod activity;
 mod calls;
 mod document;
-mod human;
 mod json;
 mod losses;
 mod markdown;
@@ -17,11 +16,9 @@ mod rows;
 mod text;
 mod tokens;
 
-use std::path::{Path, PathBuf};
-
 use self::document::Document;
 use self::rows::Rows;
-use crate::query;
+use crate::{human, query};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +37,9 @@ pub enum Error {
     /// A query had no answer.
     #[error(transparent)]
     Query(#[from] query::Error),
+    /// Several traces were given that are not parts of one recording.
+    #[error("expected one trace, found {0}")]
+    TraceCount(usize),
     /// A query had an answer of an unexpected shape.
     #[error("query '{query}'")]
     Rows {
@@ -56,6 +56,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Query(error) => error.hint(),
+            Self::TraceCount(_) => Some(
+                "report them one by one; agentsight-query answers questions about several".into(),
+            ),
             Self::Rows { .. } => None,
         }
     }
@@ -66,7 +69,8 @@ const FILE_NAME_CHARS: usize = 80;
 
 /// The answers to all queries of the report.
 pub struct Report {
-    trace: PathBuf,
+    /// Its name without its folder, which says more of the machine than of the trace.
+    trace: String,
     recording: Recording,
     summary: Rows,
     agents: Rows,
@@ -130,15 +134,19 @@ impl Recording {
 }
 
 impl Report {
-    /// Asks the queries of `session`, which holds the trace at `trace`.
+    /// Asks the queries of `session`, which holds one trace.
     ///
     /// # Errors
-    /// When the trace cannot be read.
-    pub fn read(session: &query::Session, trace: &Path) -> Result<Self, Error> {
+    /// When it holds several, or the trace cannot be read.
+    pub fn read(session: &query::Session) -> Result<Self, Error> {
+        let names = session.trace_names();
+        let [trace] = names.as_slice() else {
+            return Err(Error::TraceCount(names.len()));
+        };
         let ask = |name| ask(session, name);
         let summary = ask("trace_summary")?;
         Ok(Self {
-            trace: trace.to_owned(),
+            trace: (*trace).to_owned(),
             recording: Recording::new(&ask("trace_facts")?, &summary),
             summary,
             agents: ask("llm_calls_agents")?,
@@ -176,10 +184,8 @@ impl Report {
         }
     }
 
-    /// The trace's name without its folder, which says more of the machine than of the trace.
     fn file_name(&self) -> String {
-        let name = self.trace.file_name().unwrap_or(self.trace.as_os_str());
-        human::printable(&name.to_string_lossy(), FILE_NAME_CHARS)
+        human::printable(&self.trace, FILE_NAME_CHARS)
     }
 
     /// Whether anything went through a TLS library that is observed.

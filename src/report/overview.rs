@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::document::{Block, Section};
-use super::human::{UNKNOWN, bytes, count, counted, date_time, duration, percent, printable};
 use super::rows::Row;
+use crate::human::{UNKNOWN, bytes, count, counted, date_time, duration, percent, printable};
 
 /// How many agents and models are named before the rest is only counted.
 const NAMED: usize = 4;

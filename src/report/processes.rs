@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::Report;
 use super::activity::command;
 use super::document::{Align, Block, Section, Table};
-use super::human::{UNKNOWN, bytes, count, duration, percent};
 use super::rows::Row;
+use crate::human::{UNKNOWN, bytes, count, duration, percent};
 use crate::time::CLOCK_TICK_NS;
 
 const HEADING: &str = "Processes";

@@ -3,7 +3,7 @@
 //! The width is fixed rather than the terminal's, so that the same trace gives the same bytes.
 
 use super::document::{Align, Block, Document, Table};
-use super::human::shorten;
+use crate::human::shorten;
 
 /// Longest line.
 const LINE_CHARS: usize = 120;

@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::document::{Align, Block, Section, Table};
-use super::human::{UNKNOWN, count, percent, printable};
 use super::rows::Row;
+use crate::human::{UNKNOWN, count, percent, printable};
 
 /// Longest model name.
 const MODEL_CHARS: usize = 28;

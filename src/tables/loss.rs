@@ -142,8 +142,8 @@ pub const LOSSES: Table<LossRow> = Table {
         Column::new(
             "cause",
             Cell::Text(|x| text(&x.cause)),
-            "Why: ring_full, copy_fault, truncated, map_full, decode_error as the recorder \
-             counted, or gap for a hole in a stream.",
+            "Why: ring_full, copy_fault, truncated, map_full, decode_error, unusable, disk_full or \
+             write_failed as the recorder counted, or gap for a hole in a stream.",
             NEVER,
         ),
         Column::new(

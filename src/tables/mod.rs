@@ -63,6 +63,30 @@ pub fn catalogue() -> Vec<TableDoc> {
     ]
 }
 
+/// The rows of [`DOCS`], in the order of the catalogue.
+#[must_use]
+pub fn documentation(has_trace_column: bool) -> Vec<DocRow> {
+    let mut rows = Vec::new();
+    for table in catalogue() {
+        if has_trace_column && table.name != DOCS.name {
+            rows.push(DocRow {
+                table: table.name.into(),
+                column: "trace".into(),
+                data_type: sql_type(&DataType::Utf8),
+                unit: String::new(),
+                description: TRACE_DESCRIPTION.into(),
+                null: String::new(),
+            });
+        }
+        rows.extend(table.columns);
+    }
+    rows
+}
+
+const TRACE_DESCRIPTION: &str = "Which trace the row is of: its file name, or as much of the path \
+     as tells it from the others. Ids (call_id, http_id, conn_id, seq) and pids are unique in one \
+     trace only.";
+
 fn doc<R>(table: &Table<R>) -> TableDoc {
     let column = |column: &Column<R>| DocRow {
         table: table.name.into(),
@@ -156,6 +180,23 @@ What `agentsight-query` and `agentsight-report` see. The same text is in SQL:
 - JSON columns are text: `data->>'type'`, `json_get_int(data, 'index')`, `json_length(data)`, ...
 - `body_text(x)` gives bytes (BINARY or BINARY[]) as text; what is not UTF-8 becomes U+FFFD.
 - Bodies are reconstructed only when a query names `request_body` or `response_body`.
+
+## Several traces
+
+`agentsight-query A.parquet B.parquet \"SELECT ...\"` puts the rows of all traces into the same tables.
+Each, but for `docs`, then has one more column, the first: `trace`, the file name, or as much of the
+path as tells it from the others.
+
+- Ids (`call_id`, `http_id`, `conn_id`, `seq`) and pids are unique in one trace only: join and group by
+  `trace` too, as in `JOIN http AS h ON h.trace = c.trace AND h.http_id = c.http_id`.
+- A condition on `trace` alone keeps the other traces from being read.
+- A named query (`--named`) is asked of one trace after the other and its rows get the same column in
+  front, so that no join or sum mixes traces. Its order holds within each trace.
+- The files that a rotating recorder wrote (`agentsight.part` 1, 2, 3, ... of one
+  `agentsight.recording_id`) are one trace when they are given together, in the order of their parts,
+  so that what goes over from one file to the next is whole.
+
+## Tables
 
 ";
 

@@ -61,6 +61,15 @@ pub(crate) fn reading_schema(file: &Schema) -> std::result::Result<Schema, TypeM
     Ok(Schema::new(file.fields().iter().map(field).collect::<std::result::Result<Vec<_>, _>>()?))
 }
 
+/// Every column of the format with the type to read it as.
+pub(super) fn known_columns() -> Schema {
+    let field = |column: &Column| {
+        let about = column.description();
+        Field::new(about.name, viewed(about.column_type), !about.required)
+    };
+    Schema::new(Column::ALL.iter().map(field).collect::<Vec<_>>())
+}
+
 /// The type of a column while it is read.
 fn viewed(column_type: ColumnType) -> DataType {
     let list = |item| match column_type.arrow() {

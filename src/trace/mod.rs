@@ -31,6 +31,7 @@ mod footer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod group;
+mod levels;
 mod log;
 mod merge;
 mod metadata;
@@ -40,6 +41,7 @@ mod reader;
 #[cfg(unix)]
 mod recording;
 mod recover;
+mod scan;
 pub mod schema;
 mod seq_set;
 mod source;
@@ -60,12 +62,13 @@ pub use events::Events;
 pub use log::{log_path, next_log_path};
 pub use merge::{Input, Merged, merge};
 pub use metadata::{
-    Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
+    Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata, Redacted,
 };
 pub use reader::{Batches, Reader, Skipped};
 #[cfg(unix)]
 pub use recording::{CreateFile, Finished, Recording, Sync};
 pub use recover::{Completeness, Recovery, Repaired, repair};
+pub use scan::Scan;
 pub use totals::{KindTotal, MalformedTotals, ProbeSummary, Tally, Totals};
 pub use writer::{Limits, Summary, Writer};
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -18,12 +19,11 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::column::page::PageReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
-use super::MAX_GROUP_LIST_VALUES;
 use super::decode::{TypeMismatch, reading_schema};
 use super::derived::Origin;
 use super::error::Error;
@@ -31,10 +31,11 @@ use super::events::Events;
 use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
 use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
+use super::scan::Scan;
 use super::schema::{Column, READER_VERSION};
 use super::source::{Source, SourceRead};
 use super::totals::Totals;
-use super::{pages, thrift};
+use super::{MAX_GROUP_LIST_VALUES, levels, pages, thrift};
 use crate::time::WallNanos;
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
@@ -156,6 +157,14 @@ impl Reader {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// The rows for a query engine that reads Parquet by itself.
+    ///
+    /// # Errors
+    /// When the footer makes claims that no recorder makes.
+    pub fn scan(&self) -> Result<Scan, Error> {
+        Scan::new(Arc::clone(&self.shared))
     }
 
     /// Row groups of the file.
@@ -306,6 +315,18 @@ impl Shared {
         self.viewed.metadata().num_row_groups()
     }
 
+    pub(super) fn footer(&self) -> &Arc<ParquetMetaData> {
+        self.viewed.metadata()
+    }
+
+    pub(super) fn reading_schema(&self) -> &SchemaRef {
+        self.viewed.schema()
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The footer's entry of a row group, its claims checked.
     pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
         let group = self.viewed.metadata().row_group(index);
@@ -352,16 +373,10 @@ impl Shared {
     }
 
     /// Counts the values of a list column by its page headers alone.
-    fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
-        let footer = self.viewed.metadata().row_group(group);
-        let path = column.parquet_path().join(".");
-        let Some(chunk) = footer.columns().iter().find(|c| c.column_path().string() == path) else {
-            return Ok(());
-        };
+    pub(super) fn check_list(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
         let values = guarded(&self.path, || -> Result<usize, ParquetError> {
-            let source = Arc::new(self.source.clone());
-            let rows = usize::try_from(footer.num_rows()).unwrap_or(0);
-            let mut pages = SerializedPageReader::new(source, chunk, rows, None)?;
+            let mut pages = self.pages(group, chunk)?;
             let mut values = 0_usize;
             while let Some(page) = pages.peek_next_page()? {
                 values = values.saturating_add(page.num_levels.unwrap_or(0));
@@ -377,6 +392,41 @@ impl Shared {
             return Err(Error::damaged(&self.path, reason));
         }
         Ok(())
+    }
+
+    /// Checks that the pages of a list column have as many repetition levels as they say.
+    pub(super) fn check_levels(&self, group: usize, column: Column) -> Result<(), Error> {
+        let Some(chunk) = self.list_chunk(group, column) else { return Ok(()) };
+        let fault = guarded(&self.path, || -> Result<Option<String>, ParquetError> {
+            let mut pages = self.pages(group, chunk)?;
+            while let Some(page) = pages.get_next_page()? {
+                if let Some(fault) = levels::fault(&page) {
+                    return Ok(Some(fault));
+                }
+            }
+            Ok(None)
+        })?;
+        fault.map_or(Ok(()), |fault| {
+            let name = column.name();
+            let reason = format!("column '{name}' of row group {group}: {fault}");
+            Err(Error::damaged(&self.path, reason))
+        })
+    }
+
+    fn list_chunk(&self, group: usize, column: Column) -> Option<&ColumnChunkMetaData> {
+        let path = column.parquet_path().join(".");
+        let footer = self.viewed.metadata().row_group(group);
+        footer.columns().iter().find(|chunk| chunk.column_path().string() == path)
+    }
+
+    fn pages(
+        &self,
+        group: usize,
+        chunk: &ColumnChunkMetaData,
+    ) -> Result<SerializedPageReader<Source>, ParquetError> {
+        let rows = self.viewed.metadata().row_group(group).num_rows();
+        let rows = usize::try_from(rows).unwrap_or(0);
+        SerializedPageReader::new(Arc::new(self.source.clone()), chunk, rows, None)
     }
 
     fn builder(

@@ -113,6 +113,25 @@ pub fn long_session(calls: u64) -> Vec<Event> {
     r.finish(end_ms)
 }
 
+/// Ten hours of an agent with eight helpers that start one after the other, all sampled each second:
+/// some 360 000 events.
+pub fn ten_hours() -> Vec<Event> {
+    const END_MS: u64 = 36_000_000;
+    let mut r = Recording::default();
+    let argv = ["demo-agent", "--serve"];
+    let agent = r.start(5, 4000, 4100, "/opt/demo/bin/demo-agent", &argv);
+    r.probe(20, agent, "/opt/demo/bin/demo-agent", ProbeState::Attached);
+    r.load(agent, (6, END_MS), 10, 100);
+    for helper in 0..8 {
+        let start_ms = 1_000 + helper * 1_800_000;
+        let pid = 5000 + u32::try_from(helper).expect("few helpers");
+        let process = r.start(start_ms, 4100, pid, "/usr/bin/node", &["node", "helper.js"]);
+        r.load(process, (start_ms, END_MS), 1 + helper, 50);
+        r.exit(END_MS - helper, process, Ok(0));
+    }
+    r.finish(END_MS)
+}
+
 /// Texts that a terminal would obey or that a page would show as markup, everywhere a trace can
 /// hold text of others.
 pub fn hostile_session() -> Vec<Event> {

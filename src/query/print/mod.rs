@@ -3,12 +3,11 @@
 //! The same rows always give the same bytes. Times are RFC 3339 with all nine digits; NULL is empty
 //! in tables, CSV and TSV, and `null` in JSON. What comes out of a trace is hostile: a table
 //! cuts long values and escapes control characters, JSON escapes them too, and CSV and TSV go to a
-//! terminal through [`TerminalSafe`].
+//! terminal through [`crate::cli::Output`].
 
 mod delimited;
 mod json;
 mod table;
-mod terminal;
 mod value;
 
 use std::io::{self, Write};
@@ -17,8 +16,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::{Error, Rows};
-
-pub use terminal::TerminalSafe;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

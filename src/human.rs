@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 
 /// What stands where a value is not known.
-pub(super) const UNKNOWN: &str = "-";
+pub(crate) const UNKNOWN: &str = "-";
 
 /// `12345678` as `12,345,678`; from a trillion on `9.22e18`, which no honest count reaches and which
 /// would push everything else off the line.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     if number >= 1_000_000_000_000 {
         return format!("{:.2e}", number as f64);
     }
@@ -26,7 +26,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A number with its noun: `1 call`, `2,000 calls`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     // All nouns of the report form a regular plural but this one.
     match noun {
@@ -36,7 +36,7 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
 }
 
 /// Sizes in binary units with three or four digits: `512 B`, `1.50 KiB`, `498 MiB`.
-pub(super) fn bytes(size: u64) -> String {
+pub(crate) fn bytes(size: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if size < 1024 {
         return format!("{size} B");
@@ -63,7 +63,7 @@ fn digits(value: f64) -> String {
 }
 
 /// A duration: `648 ms`, `3.28 s`, `2 min 05 s`, `1 h 02 min`.
-pub(super) fn duration(ms: f64) -> String {
+pub(crate) fn duration(ms: f64) -> String {
     if !ms.is_finite() {
         return UNKNOWN.to_owned();
     }
@@ -92,7 +92,7 @@ pub(super) fn duration(ms: f64) -> String {
 }
 
 /// A position in a recording as `mm:ss.mmm`, or `h:mm:ss.mmm` from an hour on.
-pub(super) fn position(ns: i64) -> String {
+pub(crate) fn position(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ms = ns.unsigned_abs() / 1_000_000;
     let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
@@ -105,7 +105,7 @@ pub(super) fn position(ns: i64) -> String {
 }
 
 /// A percentage: `0.4 %`, `88 %`, `1,250 %`.
-pub(super) fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     if !value.is_finite() {
         UNKNOWN.to_owned()
     } else if value == 0.0 {
@@ -120,7 +120,7 @@ pub(super) fn percent(value: f64) -> String {
 }
 
 /// Nanoseconds since 1970 as `2026-01-15T09:30:00.000000000Z` (RFC 3339, proleptic Gregorian).
-pub(super) fn timestamp(ns: i64) -> String {
+pub(crate) fn timestamp(ns: i64) -> String {
     let (days, nanos_of_day) = (ns.div_euclid(DAY_NS), ns.rem_euclid(DAY_NS));
     let (year, month, day) = civil(days);
     let seconds = nanos_of_day / 1_000_000_000;
@@ -134,7 +134,7 @@ pub(super) fn timestamp(ns: i64) -> String {
 }
 
 /// Nanoseconds since 1970 as `2026-01-15 09:30:00 UTC`.
-pub(super) fn date_time(ns: i64) -> String {
+pub(crate) fn date_time(ns: i64) -> String {
     let exact = timestamp(ns);
     let (date, time) = exact.split_once('T').unwrap_or((&exact, ""));
     format!("{date} {} UTC", time.get(..8).unwrap_or(time))
@@ -158,7 +158,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 /// `text` with nothing in it that a terminal would obey or that would hide its order, at most
 /// `max_chars` characters; a cut shows as `…`.
-pub(super) fn printable(text: &str, max_chars: usize) -> String {
+pub(crate) fn printable(text: &str, max_chars: usize) -> String {
     let mut clean = String::new();
     // Escaping only makes text longer, so no more of it than this can be needed.
     for character in text.chars().take(max_chars + 1) {
@@ -177,7 +177,7 @@ pub(super) fn printable(text: &str, max_chars: usize) -> String {
 }
 
 /// At most `max_chars` characters of `text`; a cut shows as `…`.
-pub(super) fn shorten(text: &str, max_chars: usize) -> String {
+pub(crate) fn shorten(text: &str, max_chars: usize) -> String {
     if text.chars().nth(max_chars).is_none() {
         return text.to_owned();
     }
@@ -204,7 +204,7 @@ fn is_obeyed(character: char) -> bool {
 
 /// Command arguments as one line that a shell would read back as the same arguments, apart from
 /// the escapes of [`printable`].
-pub(super) fn command_line(arguments: &[String], max_chars: usize) -> String {
+pub(crate) fn command_line(arguments: &[String], max_chars: usize) -> String {
     let mut line = String::new();
     for argument in arguments {
         if line.chars().nth(max_chars).is_some() {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 /// Passes text on and escapes control characters other than tab and line feed as `\xNN`: the
 /// bytes 0x00-0x1f and 0x7f, and the C1 controls U+0080-U+009F in UTF-8.
 #[derive(Debug)]
-pub struct TerminalSafe<W> {
+pub(super) struct TerminalSafe<W> {
     inner: W,
     /// Whether the last byte was 0xc2, which begins U+0080-U+00BF and is held back until the next.
     held_c2: bool,
@@ -13,7 +13,7 @@ pub struct TerminalSafe<W> {
 
 impl<W: Write> TerminalSafe<W> {
     /// Wraps a writer to a terminal.
-    pub fn new(inner: W) -> Self {
+    pub(super) fn new(inner: W) -> Self {
         Self { inner, held_c2: false }
     }
 
