@@ -221,9 +221,9 @@ impl ClosingMetadata {
     /// What is to be set when a recording ends that began with these clock anchors.
     #[must_use]
     pub fn entries(&self, start: &[ClockAnchor]) -> Vec<Entry> {
-        let anchors: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
-        // Without later ones those stay that were set while it ran.
-        let anchors = (!self.clock_anchors.is_empty()).then(|| Entry::clock_anchors(&anchors));
+        let all: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
+        // Without later ones, what is there already stays: more may have been set on the way.
+        let anchors = (!self.clock_anchors.is_empty()).then(|| Entry::clock_anchors(&all));
         let stop = [Entry::stop_ts(self.stop_ts), Entry::stop_reason(self.stop_reason.clone())];
         anchors.into_iter().chain(stop).collect()
     }
