@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
 use super::decode::known_columns;
 use super::error::Error;
 use super::reader::{Shared, guarded};
 use super::schema::Column;
+use crate::time::WallNanos;
 
 /// A trace as a query engine reads it.
 #[derive(Debug)]
@@ -56,6 +58,22 @@ impl Scan {
     #[must_use]
     pub fn known_columns() -> SchemaRef {
         Arc::new(known_columns())
+    }
+
+    /// Times of the first and the last event, as the statistics of the row groups say.
+    #[must_use]
+    pub fn ts_range(&self) -> Option<(WallNanos, WallNanos)> {
+        let range = |group: &RowGroupMetaData| {
+            let mut columns = group.columns().iter();
+            let ts = columns.find(|it| it.column_path().string() == Column::Ts.name())?;
+            match ts.statistics()? {
+                Statistics::Int64(ts) => Some((*ts.min_opt()?, *ts.max_opt()?)),
+                _ => None,
+            }
+        };
+        let ranges = self.footer().row_groups().iter().filter_map(range);
+        let both = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        both.map(|(first, last)| (WallNanos(first), WallNanos(last)))
     }
 
     /// Length of the file, bytes.
