@@ -239,18 +239,25 @@ static __always_inline void output_call(struct active_call *call, __u64 bytes, _
 
 /* ---- Return ---- */
 
-/* How many bytes a call moved; 0 if it failed. */
+/* No library moves more in one call; who claims it would drive the counters anywhere. */
+#define CALL_BYTES 0x7fffffff
+
+/* How many bytes a call moved; 0 if it failed. A count that cannot be read is a lost event. */
 static __always_inline __u64 bytes_moved(const struct active_call *call, int returned)
 {
+	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
 	__u64 stored = 0;
 
-	if (returned <= 0)
+	if (returned <= 0 || !entry)
 		return 0;
 	if (call->result == RESULT_IS_RETURN)
 		return returned;
-	if (bpf_probe_read_user(&stored, sizeof(stored), (const void *)call->stored_at))
+	if (bpf_probe_read_user(&stored, sizeof(stored), (const void *)call->stored_at)) {
+		count_attempt(entry, 0);
+		count_lost(entry, LOSS_COPY_FAULT, 1, 0);
 		return 0;
-	return stored;
+	}
+	return stored > CALL_BYTES ? CALL_BYTES : stored;
 }
 
 /*

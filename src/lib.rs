@@ -12,6 +12,7 @@
 //!
 //! - [`capture`] never knows Parquet or HTTP; only `capture/bpf.rs` names libbpf.
 //! - [`reconstruct`] is sans-IO: bytes and gaps in, findings out. No file, clock, Arrow or async.
+//! - [`redact`] is sans-IO too: events in, the same events without credentials out.
 //! - [`record`] and [`tables`] join the two halves to [`trace`], the file format.
 //! - `query` is the only place that knows DataFusion.
 
@@ -19,6 +20,7 @@ pub mod capture;
 pub mod cli;
 pub mod event;
 pub mod reconstruct;
+pub mod redact;
 #[cfg(feature = "record")]
 pub mod record;
 pub mod time;

@@ -284,6 +284,28 @@ fn a_ring_that_overflows_leaves_gaps_of_the_right_length_and_an_exact_ledger() {
 }
 
 #[test]
+fn arguments_that_do_not_fit_the_ring_are_accounted_for_to_the_byte() {
+    let Some(mut run) = Run::new("argvlost") else { return };
+    let options = Options { control_ring_bytes: 64 << 10, ..Options::default() };
+    let mut capture = capture_with(&run, &options);
+    // The records of the shell itself fit: it waits until those of the large area have been read.
+    let script = "/bin/true $(seq 1 60000); sleep 0.3; exit 7";
+    run.shell_while_draining(script, &mut capture);
+    run.collect(&mut capture);
+    let ledger = capture.losses().expect("the ledger is readable");
+    let exec = ledger.iter().find(|class| class.event_class == "process_exec").expect("a class");
+    assert!(exec.entry.lost_bytes[0] > 0, "the ring did not overflow: {exec:#?}");
+    run.assert_ledger_balances(&capture);
+    let mut lost_bytes = 0;
+    for event in capture.take_losses().expect("the ledger is readable") {
+        let Body::Loss(loss) = event.body else { panic!("expected losses, found {event:?}") };
+        assert_eq!(loss.event_class, "process_exec");
+        lost_bytes += loss.lost_bytes;
+    }
+    assert_eq!(exec.entry.attempted_bytes, exec.decoded.bytes + lost_bytes);
+}
+
+#[test]
 fn processes_nobody_asked_for_leave_no_trace() {
     let Some(mut run) = Run::new("untracked") else { return };
     let mut capture = capture(&run);

@@ -15,7 +15,7 @@ mod skeleton;
 
 use std::mem::offset_of;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
@@ -25,11 +25,11 @@ use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
 use crate::event::Event;
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
-use rings::Rings;
+use rings::{Damage, Rings};
 use skeleton::AgentsightSkel;
 
 pub use error::Error;
-pub use ledger::ClassLedger;
+pub use ledger::{ClassLedger, Undecodable};
 
 /// How to load the capture.
 #[derive(Clone, Debug)]
@@ -94,9 +94,7 @@ pub struct Drained {
 pub struct Stats {
     /// Events handed out so far.
     pub events: u64,
-    /// Records that could not be decoded so far.
-    pub undecodable: u64,
-    /// The latest reason for that.
+    /// Why the latest record that could not be decoded could not; they are counted in the ledger.
     pub last_decode_error: Option<DecodeError>,
     /// Probes attached, entry and return apart.
     pub probes: usize,
@@ -127,8 +125,9 @@ pub struct Capture {
     anchor: ClockAnchor,
     has_attach_cookie: bool,
     stats: Stats,
+    undecodable: Damage,
     reported: Vec<ClassLedger>,
-    reported_undecodable: u64,
+    reported_unknown: u64,
     reported_ts: WallNanos,
 }
 
@@ -166,8 +165,9 @@ impl Capture {
                 probes: PROCESS_PROBES,
                 ..Stats::default()
             },
+            undecodable: Damage::default(),
             reported: Vec::new(),
-            reported_undecodable: 0,
+            reported_unknown: 0,
             reported_ts: anchor.wall,
         })
     }
@@ -264,17 +264,27 @@ impl Capture {
         self.read_pass(start, sink)
     }
 
-    /// Detaches all probes and hands out everything that is left. The ledger stays readable.
+    /// Detaches all probes and hands out everything that is left. The ledger stays readable, and is
+    /// final from here on.
     pub fn detach(&mut self, sink: &mut dyn FnMut(Event)) -> Result<Drained, Error> {
         self.tls_links.clear();
         self.process_links.clear();
         let mut total = Drained::default();
+        let deadline = Instant::now() + SETTLE_PATIENCE;
         loop {
             let pass = self.read_pass(BootNanos(u64::MAX), sink)?;
             total.events += pass.events;
-            if !pass.more {
+            if pass.more {
+                continue;
+            }
+            // Only exec records end argument areas, and a program that was running when its link
+            // was cut may still be writing one.
+            let open_bytes = self.decoder.open_argv_bytes();
+            if Instant::now() >= deadline || settled_but(&self.losses()?, open_bytes) {
+                self.decoder.finish();
                 return Ok(total);
             }
+            std::thread::sleep(SETTLE_INTERVAL);
         }
     }
 
@@ -287,7 +297,7 @@ impl Capture {
         let control = self.rings.read_control();
         let payload = self.rings.read_payload();
         for pass in [&control, &payload] {
-            self.stats.undecodable += pass.undecodable;
+            self.undecodable.add(&pass.undecodable);
             self.stats.last_decode_error = pass.last_error.or(self.stats.last_decode_error);
         }
         let more = control.more || payload.more;
@@ -351,7 +361,7 @@ impl Capture {
 
     /// The loss counters since the capture was loaded, one per class of events.
     pub fn losses(&self) -> Result<Vec<ClassLedger>, Error> {
-        ledger::read(&self.skel.maps.ledger)
+        ledger::read(&self.skel.maps.ledger, self.decoder.decoded(), &self.undecodable.classes)
     }
 
     /// `loss` events for what was lost since the last call (at first: since the load).
@@ -359,15 +369,15 @@ impl Capture {
         let now = self.losses()?;
         let (first_ts, ts) = (self.reported_ts, self.anchor.wall(clock::boot_now()));
         let mut losses = ledger::new_losses(&self.reported, &now, first_ts, ts);
-        let undecodable = self.stats.undecodable - self.reported_undecodable;
-        if undecodable > 0 {
-            losses.push(ledger::loss("unknown", "decode_error", (undecodable, 0), first_ts, ts));
+        let unknown = self.undecodable.unknown - self.reported_unknown;
+        if unknown > 0 {
+            losses.push(ledger::unknown_loss(unknown, first_ts, ts));
         }
         if !losses.is_empty() {
             self.sweep_connections();
         }
         self.reported = now;
-        self.reported_undecodable = self.stats.undecodable;
+        self.reported_unknown = self.undecodable.unknown;
         self.reported_ts = ts;
         Ok(losses)
     }
@@ -377,6 +387,17 @@ impl Capture {
     pub fn stats(&self) -> Stats {
         self.stats
     }
+}
+
+/// Whether nothing is on its way any more but for `open_argv_bytes`, which the decoder holds.
+fn settled_but(ledger: &[ClassLedger], open_argv_bytes: u64) -> bool {
+    ledger.iter().enumerate().all(|(class, ledger)| {
+        let mut ledger = ledger.clone();
+        if class == abi::CLASS_PROCESS_EXEC {
+            ledger.decoded.bytes += open_argv_bytes;
+        }
+        ledger.is_settled()
+    })
 }
 
 /// Value of the tracked map (abi::TrackedProcess) for a process found by user space. Connections
@@ -407,6 +428,11 @@ fn is_alive(pid: u32) -> bool {
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,
 /// which is cheaper than the kernel's own filter and covers processes yet to come.
 const ALL_PROCESSES: i32 = -1;
+
+/// How long programs that were running when their links were cut may take to end. They take
+/// microseconds; beyond this the ledger is taken as it is.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Programs for fork, exec and exit.
 const PROCESS_PROBES: usize = 3;

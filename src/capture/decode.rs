@@ -6,7 +6,7 @@
 
 mod decoder;
 
-pub use decoder::{Abandoned, Decoder};
+pub use decoder::{Abandoned, Decoded, Decoder};
 
 use crate::capture::abi::{
     self, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent, ProcessForkEvent,
@@ -61,6 +61,18 @@ impl Record {
             Self::Exit(event) => &event.header,
             Self::Data { event, .. } => &event.header,
             Self::Close(event) => &event.header,
+        }
+    }
+
+    /// The class under which the kernel side accounts for it: an index of the ledger.
+    #[must_use]
+    pub fn class(&self) -> usize {
+        match self {
+            Self::Fork(_) => abi::CLASS_PROCESS_FORK,
+            Self::Exec { .. } | Self::Argv { .. } => abi::CLASS_PROCESS_EXEC,
+            Self::Exit(_) => abi::CLASS_PROCESS_EXIT,
+            Self::Data { .. } => abi::CLASS_TLS_DATA,
+            Self::Close(_) => abi::CLASS_TLS_CLOSE,
         }
     }
 
@@ -133,6 +145,34 @@ pub fn parse(bytes: &[u8]) -> Result<Record, DecodeError> {
             Ok(Record::Data { event, data })
         }
         unknown => Err(DecodeError::UnknownKind(unknown)),
+    }
+}
+
+/// What the kernel side accounted for when it submitted a record that is none: the class, where it
+/// can be told, events, and payload bytes as far as the record tells.
+#[must_use]
+pub fn accounted(bytes: &[u8]) -> (Option<usize>, u64, u64) {
+    let mut rest = bytes;
+    let Some(header) = EventHeader::take(&mut { bytes }) else { return (None, 1, 0) };
+    let payload = |payload_bytes: Option<u32>| payload_bytes.map_or(0, u64::from);
+    match header.kind {
+        abi::EVENT_PROCESS_FORK => (Some(abi::CLASS_PROCESS_FORK), 1, 0),
+        abi::EVENT_PROCESS_EXIT => (Some(abi::CLASS_PROCESS_EXIT), 1, 0),
+        abi::EVENT_TLS_CLOSE => (Some(abi::CLASS_TLS_CLOSE), 1, 0),
+        abi::EVENT_PROCESS_EXEC => {
+            let event = ProcessExecEvent::take(&mut rest);
+            (Some(abi::CLASS_PROCESS_EXEC), 1, payload(event.map(|event| event.argv_bytes)))
+        }
+        // The event is its exec record.
+        abi::EVENT_EXEC_ARGV => {
+            let event = ExecArgvEvent::take(&mut rest);
+            (Some(abi::CLASS_PROCESS_EXEC), 0, payload(event.map(|event| event.argv_bytes)))
+        }
+        abi::EVENT_TLS_DATA => {
+            let event = TlsDataEvent::take(&mut rest);
+            (Some(abi::CLASS_TLS_DATA), 1, payload(event.map(|event| event.captured_bytes)))
+        }
+        _ => (None, 1, 0),
     }
 }
 

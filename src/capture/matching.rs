@@ -95,11 +95,39 @@ pub fn candidate_names<'a>(
     exe: Option<&'a str>,
     argv: &'a [String],
 ) -> impl Iterator<Item = &'a str> {
-    let file = exe.map(basename);
-    let called = argv.first().map(|name| basename(name.strip_prefix('-').unwrap_or(name)));
-    let interprets = [file, called].into_iter().flatten().any(is_interpreter);
-    let script = argv.get(1..).filter(|_| interprets).and_then(script_name);
+    let (file, called) = own_names(exe, argv);
+    let script = script(exe, argv).map(|script| basename(script.argument()));
     [file, called, script].into_iter().flatten().filter(|name| !name.is_empty())
+}
+
+/// The argument that is the script of an interpreter, as it was given; `None` where the program is
+/// no interpreter, or its script is not given by a path.
+#[must_use]
+pub fn script_argument<'a>(exe: Option<&str>, argv: &'a [String]) -> Option<&'a str> {
+    match script(exe, argv)? {
+        Script::File(path) => Some(path).filter(|path| !path.is_empty()),
+        Script::Module(_) => None,
+    }
+}
+
+/// Names of the program itself: of its file, and what it was called.
+fn own_names<'a>(exe: Option<&'a str>, argv: &'a [String]) -> (Option<&'a str>, Option<&'a str>) {
+    let called = argv.first().map(|name| basename(name.strip_prefix('-').unwrap_or(name)));
+    (exe.map(basename), called)
+}
+
+/// What an interpreter runs, as its arguments give it.
+enum Script<'a> {
+    File(&'a str),
+    Module(&'a str),
+}
+
+impl<'a> Script<'a> {
+    fn argument(&self) -> &'a str {
+        match self {
+            Self::File(argument) | Self::Module(argument) => argument,
+        }
+    }
 }
 
 /// Whether a file of this name runs scripts.
@@ -109,15 +137,20 @@ pub fn is_interpreter(name: &str) -> bool {
     INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.'))
 }
 
-fn script_name(arguments: &[String]) -> Option<&str> {
+fn script<'a>(exe: Option<&str>, argv: &'a [String]) -> Option<Script<'a>> {
+    let (file, called) = own_names(exe, argv);
+    if ![file, called].into_iter().flatten().any(is_interpreter) {
+        return None;
+    }
+    let arguments = argv.get(1..).unwrap_or_default();
     let mut arguments = arguments.iter().take(MAX_SCRIPT_ARGUMENTS).map(String::as_str);
     loop {
         match arguments.next()? {
-            "-m" => return arguments.next().map(basename),
+            "-m" => return arguments.next().map(Script::Module),
             option if PROGRAM_OPTIONS.contains(&option) => return None,
             option if option.starts_with('-') => {}
             "run" => {}
-            script => return Some(basename(script)),
+            script => return Some(Script::File(script)),
         }
     }
 }
@@ -184,6 +217,16 @@ mod tests {
             assert!(!matcher.matches_running(Some(""), &argv("/"), ""));
         }
         assert_eq!(Matcher::new(["./bin/claude"]).names(), ["claude"]);
+    }
+
+    #[test]
+    fn a_script_is_known_by_the_path_it_was_given() {
+        let script =
+            |exe, arguments| script_argument(Some(exe), &argv(arguments)).map(str::to_owned);
+        assert_eq!(script("/usr/bin/node", "node -x dist/cli.js a"), Some("dist/cli.js".into()));
+        assert_eq!(script("/usr/bin/bun", "bun run /srv/agent.ts"), Some("/srv/agent.ts".into()));
+        assert_eq!(script("/usr/bin/python3", "python3 -m aider"), None);
+        assert_eq!(script("/opt/claude", "claude cli.js"), None);
     }
 
     #[test]

@@ -138,6 +138,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// GNU build-id of the file in hexadecimal, where it has one.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&str> {
+        match self {
+            Self::Found(found) => found.build_id.as_deref(),
+            Self::Absent { build_id } | Self::Unresolved { build_id, .. } => build_id.as_deref(),
+        }
+    }
+}
+
 /// Looks for TLS functions in the file at `path`.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use super::completeness::{completeness, unknown_columns};
 use super::facts::Facts;
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
-use crate::trace::{self, Completeness, Reader, schema};
+use crate::trace::{self, ClockFacts, Completeness, Reader, schema};
 
 /// Kinds that are counted apart; a damaged trace may hold as many as rows.
 const MOST_KINDS: usize = 256;
@@ -33,6 +33,7 @@ pub(super) fn rows(readers: &[Reader]) -> Result<Vec<InfoRow>, trace::Error> {
     let metadata = known.keys().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
+    clock_facts(&known, &mut facts);
     ending(&completeness(readers), &mut facts);
     let unknown = unknown_columns(readers);
     if !unknown.is_empty() {
@@ -47,6 +48,14 @@ fn readable(key: &str, value: &str) -> String {
         Ok(nanos) if key.ends_with("_ts") => rfc3339(WallNanos(nanos)),
         _ => value.to_owned(),
     }
+}
+
+/// What the clock anchors say; nothing where they cannot be read.
+fn clock_facts(known: &Facts, facts: &mut BTreeMap<String, String>) {
+    let anchors = known.keys().get("agentsight.clock_anchors");
+    let Some(clock) = anchors.and_then(|text| ClockFacts::parse(text)) else { return };
+    facts.insert("counted.suspended_ms".into(), (clock.suspended_ns / 1_000_000).to_string());
+    facts.insert("counted.wall_step_ms".into(), (clock.wall_step_ns / 1_000_000).to_string());
 }
 
 /// How the recording ended, and what of it came from its log.

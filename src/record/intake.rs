@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use super::ledger::Observed;
 use super::live::Live;
 use super::probing::{Probing, Report};
 use super::sink::Sink;
 use crate::capture::clock;
 use crate::event::{Body, Event, ProcessId};
+use crate::time::{ClockAnchor, WallNanos};
 
 /// The events' way to the trace.
 pub struct Intake {
@@ -20,32 +22,37 @@ pub struct Intake {
     pub lost: (u64, u64),
     /// Whether any plaintext was seen.
     pub saw_plaintext: bool,
+    /// Events made in user space, for the sum at the end.
+    pub observed: Observed,
     /// Events from before the sink.
     waiting: Vec<Event>,
+    anchor: ClockAnchor,
 }
 
 impl Intake {
-    /// Has taken nothing yet.
+    /// Has taken nothing yet. `anchor` is the one that converts the kernel's times.
     #[must_use]
-    pub fn new(probing: Probing) -> Self {
+    pub fn new(probing: Probing, anchor: ClockAnchor) -> Self {
         Self {
             live: Live::default(),
             probing,
             sink: None,
             lost: (0, 0),
             saw_plaintext: false,
+            observed: Observed::default(),
             waiting: Vec::new(),
+            anchor,
         }
     }
 
-    /// Takes one event.
+    /// Takes one event of the kernel side.
     pub fn take(&mut self, event: Event) {
         self.live.observe(&event);
         match &event.body {
             Body::ProcessExec(image) | Body::ProcessSeen(image) => {
                 if let Some(id) = event.process {
                     let comm = event.comm.as_deref().unwrap_or_default();
-                    self.probing.look_into(id, comm, image.matched, Instant::now());
+                    self.probing.look_into(id, comm, image, Instant::now());
                 }
             }
             Body::TlsData(_) => self.saw_plaintext = true,
@@ -64,10 +71,22 @@ impl Intake {
         }
     }
 
+    /// Now, on the clock of all events: it does not follow a step of the wall clock.
+    #[must_use]
+    pub fn now(&self) -> WallNanos {
+        self.anchor.wall(clock::boot_now())
+    }
+
     /// Takes something that is known in user space, as of now.
     pub fn take_now(&mut self, process: Option<ProcessId>, comm: Option<String>, body: Body) {
-        let ts = clock::anchor().wall;
-        self.take(Event { ts, process, tid: None, comm, body });
+        let ts = self.now();
+        self.take_own(Event { ts, process, tid: None, comm, body });
+    }
+
+    /// Takes an event that was made in user space.
+    pub fn take_own(&mut self, event: Event) {
+        self.observed.count(event.body.kind());
+        self.take(event);
     }
 
     /// What came of looking into binaries so far.

@@ -1,11 +1,13 @@
-//! The output file: private, owned by the invoking user, never overwritten by accident.
+//! The output file: private, owned by the invoking user, never overwritten by accident, and written
+//! by one recorder only.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::owner::Owner;
+use crate::trace::{self, CreateFile};
 
 /// Why the output file cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,12 @@ pub enum OutputError {
     /// Something is there already.
     #[error("{0} exists already")]
     Exists(PathBuf),
+    /// There is the log of a recording that was not finished.
+    #[error("{0} exists: a recording of that name was not finished")]
+    Unfinished(PathBuf),
+    /// Another recorder writes it.
+    #[error("{0} is being written by another recorder")]
+    Busy(PathBuf),
     /// It is not a regular file, so replacing it would be a surprise.
     #[error("{0} is not a regular file")]
     NotAFile(PathBuf),
@@ -33,6 +41,10 @@ impl OutputError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Exists(_) => "give another name with -o, or --force to replace it",
+            Self::Unfinished(_) => {
+                "complete that recording with agentsight-rec repair, give another name with -o, or --force to replace it"
+            }
+            Self::Busy(_) => "give another name with -o",
             Self::NotAFile(_) => "give the name of a file with -o",
             Self::Io { .. } => "give a name in a directory you may write to with -o",
         }
@@ -53,6 +65,10 @@ impl Output {
     /// When the file exists and `force` is off, is not a regular file, or its directory is missing.
     pub fn check(path: &Path, force: bool) -> Result<Self, OutputError> {
         let owned = path.to_owned();
+        let log = trace::log_path(path);
+        if !force && std::fs::symlink_metadata(&log).is_ok() {
+            return Err(OutputError::Unfinished(log));
+        }
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => Err(OutputError::NotAFile(owned)),
             Ok(_) if !force => Err(OutputError::Exists(owned)),
@@ -72,15 +88,47 @@ impl Output {
         }
     }
 
-    /// Creates the file with mode 0600 and gives it to `owner`.
+    /// Creates the file, empty, with mode 0600, locks it and gives it to `owner`.
     ///
     /// # Errors
-    /// When it appeared since the check or the system refuses.
+    /// When it appeared since the check, another recorder has it, or the system refuses.
     pub fn create(&self, owner: Option<&Owner>) -> Result<File, OutputError> {
-        self.open(owner).map_err(|source| match source.kind() {
+        let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => OutputError::Exists(self.path.clone()),
             _ => OutputError::Io { path: self.path.clone(), source },
+        };
+        let mut options = private();
+        // Not truncated before it is ours alone.
+        let options = if self.force { options.create(true) } else { options.create_new(true) };
+        let file = options.open(&self.path).map_err(failed)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(OutputError::Busy(self.path.clone())),
+            // A file system without locks; the recording is none the worse.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        file.set_len(0).and_then(|()| give(&file, owner)).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Makes the files that come to stand beside it, as private as it is.
+    #[must_use]
+    pub fn create_beside(owner: Option<&Owner>) -> CreateFile {
+        let owner = owner.cloned();
+        Box::new(move |path| {
+            let file = private().create_new(true).open(path)?;
+            give(&file, owner.as_ref())?;
+            Ok(file)
         })
+    }
+
+    /// Takes away what was made of it, for a recording that came to nothing.
+    pub fn discard(&self) {
+        for path in
+            [self.path.clone(), trace::log_path(&self.path), trace::next_log_path(&self.path)]
+        {
+            // What cannot be removed was not made, or is told by the failure that led here.
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// Where it will be.
@@ -88,22 +136,19 @@ impl Output {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    fn open(&self, owner: Option<&Owner>) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        // The directory may be somebody else's: never follow a link planted there as root.
-        options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = if self.force {
-            options.create(true).truncate(true).open(&self.path)?
-        } else {
-            options.create_new(true).open(&self.path)?
-        };
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        if let Some(owner) = owner {
-            owner.take(&file)?;
-        }
-        Ok(file)
-    }
+/// To open a file that only its owner may read. The directory may be somebody else's: never follow
+/// a link planted there as root.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn give(file: &File, owner: Option<&Owner>) -> io::Result<()> {
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    owner.map_or(Ok(()), |owner| owner.take(file))
 }
 
 #[cfg(test)]
@@ -133,6 +178,23 @@ mod tests {
         let output = Output::check(&path, false).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(output.create(None), Err(OutputError::Exists(_))));
+    }
+
+    #[test]
+    fn an_unfinished_recording_is_kept_and_a_running_one_also_from_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.parquet");
+        let running = Output::check(&path, false).unwrap().create(None).unwrap();
+        let second = Output::check(&path, true).unwrap();
+        assert!(matches!(second.create(None), Err(OutputError::Busy(_))));
+        drop(running);
+        second.create(None).unwrap();
+
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(trace::log_path(&path), "rows").unwrap();
+        let error = Output::check(&path, false).unwrap_err();
+        assert!(matches!(error, OutputError::Unfinished(_)) && error.hint().contains("repair"));
+        Output::check(&path, true).unwrap();
     }
 
     #[test]

@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::binaries::{self, Binaries};
 use crate::capture::bpf::{Capture, TlsFunction};
 use crate::capture::procfs::ProcFs;
 use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
 use crate::capture::tls_library::{Outcome, Role, Site, TlsLibrary};
-use crate::event::{Probe, ProbeState, ProcessId};
+use crate::event::{Image, Probe, ProbeState, ProcessId};
 use crate::time::ClockAnchor;
+use crate::trace::{Binary, Entry};
 
 /// When a process is looked at after it started a program: interpreters load their TLS library
 /// within some tens of milliseconds, or when a script first asks for it.
@@ -58,11 +60,20 @@ pub struct Report {
     outcome: Outcome,
 }
 
+/// The answer to one request.
+#[derive(Debug, Default)]
+struct Answer {
+    reports: Vec<Report>,
+    /// The program of the process, where it is one to describe.
+    binary: Option<Binary>,
+}
+
 /// Looks into binaries behind the session's back.
 pub struct Probing {
     requests: Sender<Request>,
-    reports: Receiver<Vec<Report>>,
+    answers: Receiver<Answer>,
     due: BinaryHeap<Reverse<(Instant, Subject)>>,
+    binaries: Binaries,
 }
 
 impl Probing {
@@ -70,7 +81,7 @@ impl Probing {
     #[must_use]
     pub fn start(anchor: ClockAnchor) -> Self {
         let (requests, to_do) = channel();
-        let (done, reports) = channel();
+        let (done, answers) = channel();
         let mut examiner = Examiner::new(ProcFs::new(anchor));
         std::thread::Builder::new()
             .name("tls-finder".into())
@@ -82,7 +93,7 @@ impl Probing {
                 }
             })
             .expect("the system allows one more thread at the start of a recording");
-        Self { requests, reports, due: BinaryHeap::new() }
+        Self { requests, answers, due: BinaryHeap::new(), binaries: Binaries::default() }
     }
 
     /// Looks at the TLS libraries of this system and at `programs` at once, and waits for it.
@@ -91,13 +102,31 @@ impl Probing {
         let mut files = programs;
         files.extend(system_tls_libraries());
         self.ask(Request::Files(files));
-        self.reports.recv().unwrap_or_default()
+        let answer = self.answers.recv().unwrap_or_default();
+        self.learn(answer)
     }
 
-    /// Has a process looked at, now and again.
-    pub fn look_into(&mut self, id: ProcessId, comm: &str, matched: bool, now: Instant) {
+    /// Has a process that runs a new program looked at, now and again.
+    pub fn look_into(&mut self, id: ProcessId, comm: &str, image: &Image, now: Instant) {
+        let matched = image.matched;
+        if matched && let Some(binary) = binaries::of_image(image) {
+            // In case that it is gone when its files are looked at.
+            self.binaries.add(binary);
+        }
         let subject = Subject { id, comm: comm.to_owned(), matched, look: 0 };
         self.due.push(Reverse((now, subject)));
+    }
+
+    /// The binaries of agents seen so far, if there is something new about them.
+    pub fn binaries(&mut self) -> Option<Entry> {
+        self.binaries.take_entry()
+    }
+
+    fn learn(&mut self, answer: Answer) -> Vec<Report> {
+        if let Some(binary) = answer.binary {
+            self.binaries.add(binary);
+        }
+        answer.reports
     }
 
     /// Looks at once at what [`Self::look_into`] was asked for, and waits for it: what runs already
@@ -105,14 +134,16 @@ impl Probing {
     #[must_use]
     pub fn catch_up(&mut self, now: Instant) -> Vec<Report> {
         let asked = self.ask_due(now, |_| true);
-        (0..asked).filter_map(|_| self.reports.recv().ok()).flatten().collect()
+        let answers: Vec<Answer> = (0..asked).filter_map(|_| self.answers.recv().ok()).collect();
+        answers.into_iter().flat_map(|answer| self.learn(answer)).collect()
     }
 
     /// Begins the looks that are due, of processes for which `alive` holds, and returns what came
     /// of earlier ones.
     pub fn reports(&mut self, now: Instant, alive: impl Fn(ProcessId) -> bool) -> Vec<Report> {
         self.ask_due(now, alive);
-        self.reports.try_iter().flatten().collect()
+        let answers: Vec<Answer> = self.answers.try_iter().collect();
+        answers.into_iter().flat_map(|answer| self.learn(answer)).collect()
     }
 
     /// Begins the looks that are due; returns how many, each of which will be answered once.
@@ -155,28 +186,32 @@ impl Examiner {
         Self { proc, finder: TlsFinder::new(), reported: HashSet::new() }
     }
 
-    fn answer(&mut self, request: Request) -> Vec<Report> {
+    fn answer(&mut self, request: Request) -> Answer {
         match request {
             Request::Files(paths) => {
                 let report = |path: &PathBuf| {
                     let found = self.examine(&path.to_string_lossy(), path, None)?;
                     found.filter(|report| !matches!(report.outcome, Outcome::Absent { .. }))
                 };
-                paths.iter().filter_map(report).collect()
+                Answer { reports: paths.iter().filter_map(report).collect(), binary: None }
             }
             Request::Process(subject) => self.look_at(&subject),
         }
     }
 
     /// New findings in the files a process has mapped.
-    fn look_at(&mut self, subject: &Subject) -> Vec<Report> {
-        let Some((id, _, image)) = self.proc.image(subject.id.pid) else { return Vec::new() };
+    fn look_at(&mut self, subject: &Subject) -> Answer {
+        let Some((id, _, image)) = self.proc.image(subject.id.pid) else {
+            return Answer::default();
+        };
         if id != subject.id {
-            return Vec::new();
+            return Answer::default();
         }
         let exe = image.exe.as_deref();
         let mut reports = Vec::new();
         let mut has_library = false;
+        // A process that an agent started is worth a description if it brings its own TLS library.
+        let mut to_describe = subject.matched && subject.look == 0;
         for file in self.proc.mapped_files(id.pid) {
             if !worth_examining(&file, exe) {
                 continue;
@@ -189,6 +224,7 @@ impl Examiner {
                 Some(report) => {
                     let absent = matches!(report.outcome, Outcome::Absent { .. });
                     has_library |= !absent;
+                    to_describe |= is_exe && !absent;
                     // Most programs hold no TLS library; that is only news of one asked for.
                     if !absent {
                         reports.push(report);
@@ -197,6 +233,7 @@ impl Examiner {
                 None => has_library |= self.has_library(&reach),
             }
         }
+        let binary = if to_describe { self.describe(subject, &image) } else { None };
         if subject.matched && subject.look == SETTLED && !has_library {
             reports.push(Report {
                 process: Some(id),
@@ -206,7 +243,15 @@ impl Examiner {
                 outcome: Outcome::Absent { build_id: None },
             });
         }
-        reports
+        Answer { reports, binary }
+    }
+
+    fn describe(&mut self, subject: &Subject, image: &Image) -> Option<Binary> {
+        let image = Image { matched: subject.matched, ..image.clone() };
+        // Remembered from looking for TLS functions in it.
+        let examined = self.finder.examine(&self.proc.exe(subject.id.pid)).ok();
+        let build_id = examined.and_then(|e| e.outcome.build_id().map(str::to_owned));
+        binaries::describe(&self.proc.directory(subject.id.pid), &image, build_id)
     }
 
     /// What is in a file; the inner `None` if that was reported already, the outer one if the file
@@ -246,18 +291,19 @@ impl Report {
             (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
             _ => self.path.clone(),
         };
-        let (library, state, detail, build_id) = match &self.outcome {
+        let build_id = self.outcome.build_id().map(str::to_owned);
+        let (library, state, detail) = match &self.outcome {
             Outcome::Found(found) => {
                 let file = self.file.as_ref().expect("what was found was found in a file");
                 let (state, detail) = attach_sites(capture, &open_path(file), found);
-                (Some(found.library), state, detail, found.build_id.clone())
+                (Some(found.library), state, detail)
             }
-            Outcome::Unresolved { library, reason, build_id } => {
-                (Some(*library), ProbeState::Unresolved, reason.clone(), build_id.clone())
+            Outcome::Unresolved { library, reason, .. } => {
+                (Some(*library), ProbeState::Unresolved, reason.clone())
             }
-            Outcome::Absent { build_id } => {
+            Outcome::Absent { .. } => {
                 let detail = "no known TLS library in it or in what it has loaded".to_owned();
-                (None, ProbeState::Absent, detail, build_id.clone())
+                (None, ProbeState::Absent, detail)
             }
         };
         let warning = match state {
@@ -314,6 +360,10 @@ mod tests {
     use super::*;
     use crate::time::{BootNanos, WallNanos};
 
+    fn matched() -> Image {
+        Image { matched: true, ..Image::default() }
+    }
+
     fn probing() -> (Probing, ProcessId) {
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
@@ -324,7 +374,7 @@ mod tests {
     fn a_matched_process_without_tls_is_told_of_once_it_has_settled() {
         let (mut probing, id) = probing();
         let now = Instant::now();
-        probing.look_into(id, "tests", true, now);
+        probing.look_into(id, "tests", &matched(), now);
         // This test program maps no libssl; whether it has marks of rustls depends on what the
         // linker kept, and both are worth a word.
         for ms in LOOKS_MS {
@@ -332,10 +382,17 @@ mod tests {
         }
         let mut reports = Vec::new();
         while reports.is_empty() {
-            reports = probing.reports.recv_timeout(Duration::from_secs(60)).unwrap();
+            let answer = probing.answers.recv_timeout(Duration::from_secs(60)).unwrap();
+            reports = probing.learn(answer);
         }
         assert_eq!(reports[0].process, Some(id));
         assert!(!matches!(reports[0].outcome, Outcome::Found(_)));
+        let own = std::env::current_exe().unwrap();
+        let size = std::fs::metadata(&own).unwrap().len();
+        let binaries = probing.binaries().unwrap().value;
+        assert!(binaries.contains(own.to_str().unwrap()), "{binaries}");
+        assert!(binaries.contains(&format!("\"size_bytes\":{size}")), "{binaries}");
+        assert!(binaries.contains("\"matched\":true"), "{binaries}");
     }
 
     #[test]
@@ -343,7 +400,7 @@ mod tests {
         let (mut probing, id) = probing();
         let now = Instant::now();
         let other = ProcessId { start_ts: WallNanos(id.start_ts.0 + 1), ..id };
-        probing.look_into(other, "tests", true, now);
+        probing.look_into(other, "tests", &matched(), now);
         for ms in LOOKS_MS {
             let _ = probing.reports(now + Duration::from_millis(ms), |_| false);
         }
@@ -369,10 +426,10 @@ mod tests {
     fn what_runs_already_is_answered_for_at_once() {
         let (mut probing, id) = probing();
         let now = Instant::now();
-        probing.look_into(id, "tests", true, now);
-        probing.look_into(ProcessId { pid: 0, ..id }, "tests", true, now);
+        probing.look_into(id, "tests", &matched(), now);
+        probing.look_into(ProcessId { pid: 0, ..id }, "tests", &matched(), now);
         let _ = probing.catch_up(now);
-        assert!(probing.reports.try_recv().is_err(), "no answer is outstanding");
+        assert!(probing.answers.try_recv().is_err(), "no answer is outstanding");
         assert_eq!(probing.due.len(), 2, "later looks follow");
     }
 

@@ -6,32 +6,36 @@
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::anchors::Anchors;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
+use super::names::Names;
 use super::options::Options;
-use super::output::Output;
 use super::owner::Owner;
+use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
 use super::search;
-use super::signals::StopSignals;
+use super::signals::{Request, Requests};
 use super::sink::Sink;
+use super::store::{Plan, Store, StoreError};
+use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
-use crate::time::ClockAnchor;
-use crate::trace;
+use crate::trace::{self, Entry};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
 /// How often the loss counters are read, and so how finely a loss is placed in time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
-/// How often both clocks are read again.
+/// How often the clocks are read again, to see whether one was set or the machine suspended.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What came of a recording.
@@ -41,8 +45,14 @@ pub struct Recorded {
     pub summary: trace::Summary,
     /// How the launched command ended, if there was one.
     pub command: Option<ExitStatus>,
-    /// Events and payload bytes that were lost.
+    /// Events and payload bytes that were lost on the way to the writer.
     pub lost: (u64, u64),
+    /// Events and payload bytes that could not be written.
+    pub dropped: trace::Tally,
+    /// Why writing failed, if it did.
+    pub failure: Option<trace::Error>,
+    /// Whether the trace was finished; if not, its log is beside it.
+    pub finished: bool,
 }
 
 /// Records until told to stop, or until everything to record has ended.
@@ -52,8 +62,8 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let Place { owner, output, path } = check(options)?;
-    let signals = StopSignals::install().map_err(Error::Signals)?;
+    let Place { owner, names, path } = check(options)?;
+    let signals = Requests::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let mut session = Session::load(options, &matcher)?;
 
@@ -70,20 +80,20 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.open(&output, owner.as_ref(), options)?;
+    session.open(&names, owner.as_ref(), options)?;
 
-    say(&format!("recording to {}", output.path().display()));
+    say(&format!("recording to {}", names.trace().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
     }
     let launched = match held.map(Held::release).transpose() {
         Ok(launched) => launched,
         Err(error) => {
-            drop(session);
-            if !options.force {
-                // It holds nothing and did not exist before.
-                let _ = std::fs::remove_file(output.path());
+            // Ending the trace takes its log away.
+            if let Some(sink) = session.intake.sink.take() {
+                let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
+            Store::discard(&names, options.retention);
             return Err(error.into());
         }
     };
@@ -93,14 +103,15 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
 /// On whose behalf, to where, and with which search path.
 struct Place {
     owner: Option<Owner>,
-    output: Output,
+    names: Names,
     path: OsString,
 }
 
 /// Refuses what can be refused before anything is set up.
 fn check(options: &Options) -> Result<Place, Error> {
     let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
-    let output = Output::check(&options.output, options.force)?;
+    let names = Names::of(&options.output);
+    Store::check(&names, options.retention, options.force)?;
     for &pid in &options.pids {
         if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
             return Err(Error::NoProcess(pid));
@@ -112,7 +123,7 @@ fn check(options: &Options) -> Result<Place, Error> {
     {
         return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
     }
-    Ok(Place { owner, output, path })
+    Ok(Place { owner, names, path })
 }
 
 /// The filters as the options that asked for them.
@@ -127,6 +138,7 @@ fn filters(options: &Options) -> Vec<String> {
 enum End {
     Signal(&'static str),
     Duration,
+    MaxSize,
     ProcessesExited,
     WriterFailed,
 }
@@ -136,6 +148,7 @@ impl End {
         match self {
             Self::Signal(name) => name,
             Self::Duration => "duration",
+            Self::MaxSize => "max_size",
             Self::ProcessesExited => "processes_exited",
             Self::WriterFailed => "writer_failed",
         }
@@ -146,9 +159,10 @@ struct Session {
     capture: Capture,
     sampler: Sampler,
     proc: ProcFs,
-    /// Taken since the start.
-    anchors: Vec<ClockAnchor>,
+    anchors: Anchors,
     intake: Intake,
+    /// What the writer wants the user to know.
+    said: Option<Receiver<String>>,
 }
 
 impl Session {
@@ -156,7 +170,7 @@ impl Session {
     fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
         let capture = Capture::load(&bpf::Options {
             names: matcher.matching_names(),
-            payload_ring_bytes: options.ring_bytes,
+            payload_ring_bytes: options.buffer_bytes,
             ..bpf::Options::default()
         })?;
         let anchor = capture.clock_anchor();
@@ -164,23 +178,41 @@ impl Session {
             capture,
             sampler: Sampler::new(anchor),
             proc: ProcFs::new(anchor),
-            anchors: Vec::new(),
-            intake: Intake::new(Probing::start(anchor)),
+            anchors: Anchors::new(anchor),
+            intake: Intake::new(Probing::start(anchor), anchor),
+            said: None,
         })
     }
 
     /// Makes the output file and begins the trace in it.
     fn open(
         &mut self,
-        output: &Output,
+        names: &Names,
         owner: Option<&Owner>,
         options: &Options,
     ) -> Result<(), Error> {
-        let file = output.create(owner)?;
         let anchor = self.capture.clock_anchor();
         let metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
-        self.intake.sink = Some(Sink::start(file, metadata)?);
+        let plan = Plan {
+            names: names.clone(),
+            retention: options.retention,
+            sync: options.sync,
+            owner: owner.cloned(),
+            force: options.force,
+            metadata,
+        };
+        let (notes, said) = channel();
+        let store = Store::create(plan, notes).map_err(|error| match error {
+            StoreError::Output(error) => Error::Output(error),
+            StoreError::Trace(error) => {
+                Store::discard(names, options.retention);
+                Error::Trace(error)
+            }
+        })?;
+        let triggers = Triggers::new(options.snapshot_on.clone());
+        self.intake.sink = Some(Sink::start(Pipeline::new(store, triggers, options.sync))?);
+        self.said = Some(said);
         Ok(())
     }
 
@@ -253,7 +285,7 @@ impl Session {
         mut self,
         options: &Options,
         mut launched: Option<Launched>,
-        mut signals: StopSignals,
+        mut signals: Requests,
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let started = Instant::now();
@@ -277,8 +309,13 @@ impl Session {
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= anchor_due {
-                self.anchors.push(clock::anchor());
+                if self.anchors.take(clock::anchor()) {
+                    self.set(Entry::clock_anchors(self.anchors.as_slice()));
+                }
                 anchor_due = now + ANCHOR_INTERVAL;
+            }
+            if let Some(binaries) = self.intake.probing.binaries() {
+                self.set(binaries);
             }
             if self.hand_over().is_err() {
                 break End::WriterFailed;
@@ -288,7 +325,14 @@ impl Session {
             {
                 status = launched.ended().map_err(Error::Command)?;
             }
-            let stop = signals.arrived().fold(None, |_, signal| Some(signal));
+            self.tell(say);
+            let mut stop = None;
+            for request in signals.arrived() {
+                match request {
+                    Request::Stop(signal) => stop = Some(signal),
+                    Request::Snapshot => self.snapshot("SIGUSR1"),
+                }
+            }
             if let Some(signal) = stop {
                 match launched.as_ref().filter(|_| status.is_none() && !forwarded) {
                     // The command decides what a signal means; a second one is for the recorder.
@@ -300,6 +344,9 @@ impl Session {
                     }
                     None => break End::Signal(signal.name()),
                 }
+            }
+            if self.intake.sink.as_ref().is_some_and(Sink::is_full) {
+                break End::MaxSize;
             }
             if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
                 break End::Duration;
@@ -322,29 +369,57 @@ impl Session {
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let stop = clock::anchor();
-        if !matches!(end, End::WriterFailed) {
-            self.sample();
-            self.capture.detach(&mut |event| self.intake.take(event))?;
-            self.read_ledger()?;
+        self.sample();
+        // What was found just now is a fact of the recording, though too late to be of use.
+        let reports = self.intake.reports(Instant::now());
+        self.attach(reports, say);
+        self.capture.detach(&mut |event| self.intake.take(event))?;
+        self.read_ledger()?;
+        if let Some(binaries) = self.intake.probing.binaries() {
+            self.set(binaries);
         }
-        self.anchors.push(stop);
+        self.anchors.close(stop);
         let closing = trace::ClosingMetadata {
-            stop_ts: stop.wall,
+            stop_ts: self.capture.clock_anchor().wall(stop.boot),
             stop_reason: end.reason().into(),
-            clock_anchors: self.anchors,
+            // The first is in the metadata from the start.
+            clock_anchors: self.anchors.as_slice()[1..].to_vec(),
         };
+        let observed = self.intake.observed.with_kernel(self.capture.losses()?);
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let summary = sink.finish(closing)?;
+        let Ended { finished, complaints } = sink.finish(closing, Some(observed));
+        complaints.iter().for_each(|complaint| say(complaint));
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
-        if let (Some(mut launched), None, End::Duration) = (launched, status, end) {
+        if let (Some(mut launched), None) = (launched, status)
+            && matches!(end, End::Duration | End::MaxSize | End::WriterFailed)
+        {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
         }
-        Ok(Recorded { summary, command: status, lost: self.intake.lost })
+        Ok(Recorded {
+            summary: finished.summary,
+            command: status,
+            lost: self.intake.lost,
+            dropped: finished.dropped,
+            finished: finished.unfinished.is_none(),
+            failure: finished.failure.or(finished.unfinished),
+        })
+    }
+
+    fn snapshot(&mut self, reason: &str) {
+        if let Some(sink) = &mut self.intake.sink {
+            sink.snapshot(reason, clock::anchor().wall);
+        }
+    }
+
+    /// Tells what the writer has to say.
+    fn tell(&self, say: &mut dyn FnMut(&str)) {
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
     }
 
     /// Moves what is in the rings to the sink.
@@ -382,12 +457,19 @@ impl Session {
 
     fn read_ledger(&mut self) -> Result<(), Error> {
         for loss in self.capture.take_losses()? {
-            self.intake.take(loss);
+            self.intake.take_own(loss);
         }
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), super::sink::WriterGone> {
-        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(clock::anchor().wall))
+    fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
+        let now = self.intake.now();
+        self.intake.sink.as_mut().map_or(Ok(()), |sink| sink.hand_over(now))
+    }
+
+    fn set(&mut self, entry: Entry) {
+        if let Some(sink) = self.intake.sink.as_mut() {
+            sink.set(entry);
+        }
     }
 }

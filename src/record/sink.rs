@@ -5,15 +5,17 @@
 //! channel fills, draining stops, and what the rings cannot hold is counted by the kernel: memory
 //! stays bounded and no loss is silent.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use super::ledger::Observed;
+use super::pipeline::{Ended, Pipeline};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
-use crate::trace;
-use crate::trace::{Burst, MAX_BURST_AGE_NS};
+use crate::trace::{self, Entry, MAX_BURST_AGE_NS};
 
 /// Payload after which a batch is handed over. With [`QUEUED_BATCHES`], the one being filled and
 /// the one being written, it bounds the events in memory outside the open row group to 10 MiB.
@@ -23,46 +25,51 @@ const QUEUED_BATCHES: usize = 8;
 /// What one event without payload is taken to need.
 const EVENT_BYTES: usize = size_of::<Event>() + 128;
 
+/// How often the log is written. What happened before is safe from a killed recorder a second
+/// later: joining calls and closing a row group may each hold it up for a part of the rest.
+const LOG_INTERVAL: Duration = Duration::from_millis(400);
+
 enum Message {
     Events { batch: Vec<Event>, now: WallNanos },
-    Finish(Box<trace::ClosingMetadata>),
+    Set(Entry),
+    Snapshot { reason: String, now: WallNanos },
+    Finish(Box<(trace::ClosingMetadata, Option<Observed>)>),
 }
 
 /// Takes events and writes them behind the caller's back.
 pub struct Sink {
     batch: Vec<Event>,
     batch_bytes: usize,
-    queue: Option<SyncSender<Message>>,
-    writer: JoinHandle<Result<trace::Summary, trace::Error>>,
+    queue: SyncSender<Message>,
+    writer: JoinHandle<Ended>,
+    /// Set by the writer when nothing more can be written.
+    failed: Arc<AtomicBool>,
+    /// Set by the writer when the trace has the size at which to stop.
+    full: Arc<AtomicBool>,
     /// The last time anything was handed over.
     handed_over: WallNanos,
-    gone: bool,
 }
 
-/// The writer thread has ended early; [`Sink::finish`] tells why.
+/// Nothing more can be written; [`Sink::finish`] tells why, and counts what comes until then.
 #[derive(Debug)]
-pub struct WriterGone;
+pub struct WriterFailed;
 
 impl Sink {
-    /// Begins a trace in `file`.
+    /// Begins to write through `pipeline`.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn start(file: File, metadata: trace::Metadata) -> Result<Self, trace::Error> {
-        let writer = trace::Writer::create(BufWriter::with_capacity(1 << 18, file), metadata)?;
+    /// When the system gives no thread.
+    pub fn start(pipeline: Pipeline) -> Result<Self, trace::Error> {
         let (queue, messages) = sync_channel(QUEUED_BATCHES);
+        let failed = Arc::new(AtomicBool::new(false));
+        let full = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&failed), Arc::clone(&full));
         let writer = std::thread::Builder::new()
             .name("trace-writer".into())
-            .spawn(move || write(writer, &messages))
+            .spawn(move || write(pipeline, &messages, (&shared.0, &shared.1)))
             .map_err(trace::Error::Flush)?;
-        Ok(Self {
-            batch: Vec::new(),
-            batch_bytes: 0,
-            queue: Some(queue),
-            writer,
-            handed_over: WallNanos(0),
-            gone: false,
-        })
+        let handed_over = WallNanos(0);
+        Ok(Self { batch: Vec::new(), batch_bytes: 0, queue, writer, failed, full, handed_over })
     }
 
     /// Takes in one event; waits while the writer is behind by more than the queue holds.
@@ -78,85 +85,89 @@ impl Sink {
         self.batch_bytes += payload_bytes + EVENT_BYTES;
         self.batch.push(event);
         if self.batch_bytes >= BATCH_BYTES {
-            self.gone |= self.hand_over(ts).is_err();
+            // The caller learns of a failure when it hands over by itself.
+            let _ = self.hand_over(ts);
         }
+    }
+
+    /// Sets an entry of the metadata, replacing what it was.
+    pub fn set(&mut self, entry: Entry) {
+        let _ = self.queue.send(Message::Set(entry));
+    }
+
+    /// Asks for a snapshot of everything handed over so far and what was taken in.
+    pub fn snapshot(&mut self, reason: &str, now: WallNanos) {
+        // The caller learns of a failure when it hands over by itself.
+        let _ = self.hand_over(now);
+        let _ = self.queue.send(Message::Snapshot { reason: reason.to_owned(), now });
+    }
+
+    /// Whether the trace has the size at which the recording is to stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
     }
 
     /// Hands over what was taken in, or, if that is nothing, the time, as long as the writer may
     /// hold bursts that wait for it; waits while the writer is behind.
     ///
     /// # Errors
-    /// When the writer has ended.
-    pub fn hand_over(&mut self, now: WallNanos) -> Result<(), WriterGone> {
-        if self.gone {
-            return Err(WriterGone);
+    /// When nothing more can be written.
+    pub fn hand_over(&mut self, now: WallNanos) -> Result<(), WriterFailed> {
+        let waits = now.0.saturating_sub(self.handed_over.0) <= 2 * MAX_BURST_AGE_NS;
+        if !self.batch.is_empty() || waits {
+            if !self.batch.is_empty() {
+                self.handed_over = now;
+            }
+            let batch = std::mem::take(&mut self.batch);
+            self.batch_bytes = 0;
+            self.queue.send(Message::Events { batch, now }).map_err(|_| WriterFailed)?;
         }
-        if !self.batch.is_empty() {
-            self.handed_over = now;
-        } else if now.0.saturating_sub(self.handed_over.0) > 2 * MAX_BURST_AGE_NS {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
-        let queue = self.queue.as_ref().ok_or(WriterGone)?;
-        queue.send(Message::Events { batch, now }).map_err(|_| WriterGone)
+        if self.failed.load(Ordering::Acquire) { Err(WriterFailed) } else { Ok(()) }
     }
 
-    /// Writes what is left and the footer.
-    ///
-    /// # Errors
-    /// When the trace could not be written, now or earlier.
-    pub fn finish(
-        mut self,
-        closing: trace::ClosingMetadata,
-    ) -> Result<trace::Summary, trace::Error> {
-        let now = closing.stop_ts;
-        // A writer that has ended tells why when it is joined.
-        let _ = self.hand_over(now);
-        if let Some(queue) = self.queue.take() {
-            let _ = queue.send(Message::Finish(Box::new(closing)));
-        }
+    /// Writes what is left and the footer. `observed` is what was handed over in all, where that
+    /// is known.
+    #[must_use]
+    pub fn finish(mut self, closing: trace::ClosingMetadata, observed: Option<Observed>) -> Ended {
+        // A writer that has failed tells why when it is joined.
+        let _ = self.hand_over(closing.stop_ts);
+        let _ = self.queue.send(Message::Finish(Box::new((closing, observed))));
         match self.writer.join() {
-            Ok(result) => result,
+            Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
 
 fn write(
-    mut writer: trace::Writer<BufWriter<File>>,
+    mut pipeline: Pipeline,
     messages: &Receiver<Message>,
-) -> Result<trace::Summary, trace::Error> {
-    let mut bursts = Burst::new();
-    let mut joined = Vec::new();
-    for message in messages {
+    (failed, full): (&AtomicBool, &AtomicBool),
+) -> Ended {
+    let mut log_due = Instant::now() + LOG_INTERVAL;
+    loop {
+        let message = messages.recv_timeout(log_due.saturating_duration_since(Instant::now()));
         match message {
-            Message::Events { batch, now } => {
-                for event in batch {
-                    bursts.push(event, &mut |event| joined.push(event));
-                }
-                let settled = WallNanos(now.0.saturating_sub(MAX_BURST_AGE_NS));
-                bursts.flush_older_than(settled, &mut |event| joined.push(event));
-                for event in joined.drain(..) {
-                    writer.push(event)?;
-                }
-            }
-            Message::Finish(closing) => {
-                bursts.flush(&mut |event| joined.push(event));
-                for event in joined.drain(..) {
-                    writer.push(event)?;
-                }
-                return writer.finish(*closing);
+            Ok(Message::Events { batch, now }) => pipeline.push(batch, now),
+            Ok(Message::Set(entry)) => pipeline.set(entry),
+            Ok(Message::Snapshot { reason, now }) => pipeline.snapshot(&reason, now),
+            Ok(Message::Finish(end)) => return pipeline.finish(end.0, end.1.as_ref()),
+            Err(RecvTimeoutError::Timeout) => {}
+            // The session ended without a word: it failed, and says why itself. Keep what there is.
+            Err(RecvTimeoutError::Disconnected) => {
+                let closing = trace::ClosingMetadata {
+                    stop_reason: "recorder_failed".into(),
+                    ..trace::ClosingMetadata::default()
+                };
+                return pipeline.finish(closing, None);
             }
         }
+        if Instant::now() >= log_due || pipeline.logs_every_batch() {
+            pipeline.flush_log();
+            log_due = Instant::now() + LOG_INTERVAL;
+        }
+        failed.store(pipeline.has_failed(), Ordering::Release);
+        full.store(pipeline.is_full(), Ordering::Release);
     }
-    // The session ended without a word: it failed, and says why itself. Keep what there is.
-    bursts.flush(&mut |event| joined.push(event));
-    for event in joined.drain(..) {
-        writer.push(event)?;
-    }
-    writer.finish(trace::ClosingMetadata {
-        stop_reason: "recorder_failed".into(),
-        ..trace::ClosingMetadata::default()
-    })
 }

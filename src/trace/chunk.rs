@@ -19,7 +19,7 @@ const MIN_CHUNK_BYTES: usize = 1024;
 /// Measured best for re-sent history among 2, 4 and 8 KiB (`docs/FORMAT.md`, "Payload").
 const AVERAGE_CHUNK_BYTES: usize = 4096;
 /// Forced cut where the content offers none.
-const MAX_CHUNK_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Memory for one distinct chunk beside its bytes: span, index entry and table slack here, and the
 /// same again in the Parquet dictionary while the row group is closed.

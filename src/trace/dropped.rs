@@ -34,12 +34,13 @@ pub(crate) struct Dropped {
 impl Dropped {
     /// Counts an event that is not even tried.
     pub(crate) fn count(&mut self, event: &Event) {
-        let bytes = match &event.body {
-            Body::TlsData(tls) => tls.data.len() as u64,
-            _ => 0,
+        let (events, bytes) = match &event.body {
+            // Calls that were joined are the events that were observed.
+            Body::TlsData(tls) => (tls.call_ts.len().max(1) as u64, tls.data.len() as u64),
+            _ => (1, 0),
         };
         self.first_ts.get_or_insert(event.ts);
-        self.add([(event.body.kind(), Tally { events: 1, bytes })]);
+        self.add([(event.body.kind(), Tally { events, bytes })]);
     }
 
     /// Counts rows that were taken in and then lost.

@@ -19,12 +19,16 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::schema::{Column, ColumnType, arrow_schema_of};
+use super::thrift;
 
 /// What begins and ends every Parquet file (Parquet format, "File format").
 pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 
 /// The footer's own end: its length and the magic.
 pub(crate) const TRAILER_BYTES: u64 = 8;
+
+/// Longest footer that is believed; one row group is described in some KiB.
+pub(crate) const MAX_FOOTER_BYTES: u64 = 256 << 20;
 
 /// Name of the root of the Parquet schema.
 pub(crate) const SCHEMA_ROOT: &str = "agentsight_trace";
@@ -158,6 +162,7 @@ pub(crate) fn write(
 /// # Errors
 /// When that is not what the bytes are.
 pub(crate) fn read(bytes: &[u8]) -> Result<Vec<RowGroupMetaData>> {
+    thrift::check_struct(bytes).map_err(|error| ParquetError::External(Box::new(error)))?;
     let footer = ParquetMetaDataReader::decode_metadata(bytes)?;
     Ok(footer.row_groups().to_vec())
 }

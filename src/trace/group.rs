@@ -11,9 +11,10 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 
+use super::MAX_EVENT_BYTES;
 use super::arena::{Arena, Span};
 use super::cells::{self, RowReader};
-use super::chunk::{ChunkId, ChunkStore, cut};
+use super::chunk::{ChunkId, ChunkStore, MAX_CHUNK_BYTES, cut};
 use super::encode::Sheet;
 use super::error::Error;
 use super::footer::{MAGIC, properties, shifted};
@@ -109,11 +110,15 @@ impl OpenGroup {
     }
 
     /// Adds a chunk that was kept before. Chunks take ids in the order in which they are added;
-    /// `false` if one of these bytes is there already, which a log never holds.
+    /// `false` if one of these bytes is there already or it is larger than any, which a log never
+    /// holds.
     ///
     /// # Errors
     /// When the system has no memory for it.
     pub(crate) fn restore_chunk(&mut self, chunk: &[u8]) -> io::Result<bool> {
+        if chunk.len() > MAX_CHUNK_BYTES {
+            return Ok(false);
+        }
         let before = self.chunks.len();
         self.chunks.intern(chunk)?;
         Ok(self.chunks.len() > before)
@@ -155,6 +160,9 @@ impl OpenGroup {
                 }
                 (_, other) => list_values = list_values.checked_add(reader.pass(other).ok()?)?,
             }
+        }
+        if payload_bytes > MAX_EVENT_BYTES {
+            return None;
         }
         Some(Examined { kind: kind?.name, ts: ts?, seq: seq?, payload_bytes, list_values })
     }

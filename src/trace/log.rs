@@ -18,6 +18,8 @@
 
 pub(crate) mod base;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod records;
 mod replay;
 mod writer;
@@ -51,7 +53,8 @@ pub fn log_path(path: &Path) -> PathBuf {
 }
 
 /// Where the log that is to replace it is made.
-pub(crate) fn next_log_path(path: &Path) -> PathBuf {
+#[must_use]
+pub fn next_log_path(path: &Path) -> PathBuf {
     beside(path, ".wal.next")
 }
 

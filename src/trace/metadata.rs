@@ -8,6 +8,7 @@
 use parquet::file::metadata::KeyValue;
 use serde_json::{Value, json};
 
+use super::clocks;
 use super::schema::{FORMAT_VERSION, MIN_READER_VERSION, columns_json};
 use super::totals::{Tally, Totals};
 use crate::time::{ClockAnchor, WallNanos};
@@ -16,7 +17,7 @@ use crate::time::{ClockAnchor, WallNanos};
 pub const KEY_PREFIX: &str = "agentsight.";
 pub(crate) const FORMAT_VERSION_KEY: &str = "agentsight.format_version";
 pub(crate) const MIN_READER_VERSION_KEY: &str = "agentsight.min_reader_version";
-const CLOCK_ANCHORS_KEY: &str = "agentsight.clock_anchors";
+pub(crate) const CLOCK_ANCHORS_KEY: &str = "agentsight.clock_anchors";
 /// Absent while the recording runs.
 pub(crate) const STOP_REASON_KEY: &str = "agentsight.stop_reason";
 
@@ -121,15 +122,7 @@ impl Entry {
     /// All anchors of the recording so far, in order; the first converted its timestamps.
     #[must_use]
     pub fn clock_anchors(anchors: &[ClockAnchor]) -> Self {
-        let anchor = |anchor: &ClockAnchor| {
-            json!({
-                "boot_ns": anchor.boot.0,
-                "wall_ns": anchor.wall.0,
-                "monotonic_ns": anchor.monotonic.0,
-            })
-        };
-        let anchors: Value = anchors.iter().map(anchor).collect();
-        Self { key: CLOCK_ANCHORS_KEY, value: anchors.to_string() }
+        Self { key: CLOCK_ANCHORS_KEY, value: clocks::json_of(anchors) }
     }
 
     /// The binaries of agents seen so far.
@@ -167,6 +160,12 @@ impl Entry {
         };
         let accounts: Value = accounts.iter().map(account).collect();
         Self { key: "agentsight.ledger", value: accounts.to_string() }
+    }
+
+    /// What does not add up in this trace: the lines in which the recorder complained of itself.
+    #[must_use]
+    pub fn bugs(lines: &[String]) -> Self {
+        Self { key: "agentsight.bugs", value: json!(lines).to_string() }
     }
 
     /// What was removed from the payload.

@@ -5,6 +5,7 @@
 //! was not written for hostile files, is called behind [`guarded`].
 
 use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,21 +20,23 @@ use parquet::arrow::arrow_reader::{
 use parquet::column::page::PageReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::Length;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
 use super::decode::{TypeMismatch, reading_schema};
+use super::derived::Origin;
 use super::error::Error;
 use super::events::Events;
-use super::footer::MAGIC;
+use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
 use super::metadata::{FORMAT_VERSION_KEY, KEY_PREFIX, MIN_READER_VERSION_KEY, STOP_REASON_KEY};
 use super::recover::{self, Completeness, RECOVERED_KEY, Recovery};
 use super::scan::Scan;
 use super::schema::{Column, READER_VERSION};
 use super::source::{Source, SourceRead};
 use super::totals::Totals;
-use super::{MAX_GROUP_LIST_VALUES, levels};
+use super::{MAX_GROUP_LIST_VALUES, levels, pages, thrift};
+use crate::time::WallNanos;
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
 /// per row while a group is read.
@@ -102,6 +105,7 @@ impl Reader {
         check_magic(path, &source)?;
         // Types come from Parquet alone: the Arrow schema that a file may embed could ask for any.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        check_footer(path, &source)?;
         let stored = guarded(path, || ArrowReaderMetadata::load(&source, options.clone()))?;
         let keys = keys(&stored);
         check_version(path, &keys)?;
@@ -201,6 +205,33 @@ impl Reader {
         u64::try_from(rows).unwrap_or(0)
     }
 
+    /// The times of the first and the last event, as the footer says; absent without rows, or where
+    /// the footer does not say.
+    #[must_use]
+    pub fn time_range(&self) -> Option<RangeInclusive<WallNanos>> {
+        let groups = self.shared.stored.metadata().row_groups().iter();
+        let ranges: Option<Vec<(i64, i64)>> = groups
+            .map(|group| {
+                let mut columns = group.columns().iter();
+                let ts = columns.find(|c| c.column_path().string() == Column::Ts.name())?;
+                match ts.statistics()? {
+                    Statistics::Int64(range) => Some((*range.min_opt()?, *range.max_opt()?)),
+                    _ => None,
+                }
+            })
+            .collect();
+        let ranges = ranges?;
+        let first = ranges.iter().map(|(first, _)| *first).min()?;
+        let last = ranges.iter().map(|(_, last)| *last).max()?;
+        Some(WallNanos(first)..=WallNanos(last))
+    }
+
+    /// Where the file comes from: recording, part, and whether it begins in the middle of it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.shared.keys)
+    }
+
     /// Columns of the file that this program does not know.
     #[must_use]
     pub fn unknown_columns(&self) -> Vec<&str> {
@@ -219,12 +250,12 @@ impl Reader {
     /// one stream by offset. Ends after the first error.
     #[must_use]
     pub fn events(&self, kinds: Option<&[&str]>) -> Events {
-        Events::new(Arc::clone(&self.shared), kinds, 0)
+        Events::new(Arc::clone(&self.shared), kinds, 0..usize::MAX)
     }
 
-    /// All events of the row groups from one on, counted from 0.
-    pub(crate) fn events_from_group(&self, group: usize) -> Events {
-        Events::new(Arc::clone(&self.shared), None, group)
+    /// All events of some of the row groups, counted from 0.
+    pub(crate) fn events_of_groups(&self, groups: Range<usize>) -> Events {
+        Events::new(Arc::clone(&self.shared), None, groups)
     }
 
     /// The rows as they are stored, with only these columns (those that the file has), in the order
@@ -234,7 +265,8 @@ impl Reader {
     /// When the file cannot be read that way.
     pub fn batches(&self, columns: &[&str]) -> Result<Batches, Error> {
         let shared = Arc::clone(&self.shared);
-        let groups = (0..shared.stored.metadata().num_row_groups()).collect();
+        let groups: Vec<_> = (0..shared.group_count()).collect();
+        groups.iter().try_for_each(|group| shared.group(*group).map(drop))?;
         let builder = shared.builder(&shared.stored, groups, |name| columns.contains(&name))?;
         let reader = guarded(&shared.path, || builder.with_batch_size(BATCH_ROWS).build())?;
         Ok(Batches { shared, reader: Some(reader) })
@@ -305,6 +337,7 @@ impl Shared {
             );
             return Err(Error::damaged(&self.path, reason));
         }
+        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
         Ok(group)
     }
 
@@ -478,6 +511,21 @@ fn check_magic(path: &Path, source: &Source) -> Result<(), Error> {
         return Err(Error::Truncated { path: path.to_owned(), bytes });
     }
     Ok(())
+}
+
+/// Refuses a footer that would cost the Parquet library more than its length.
+fn check_footer(path: &Path, source: &Source) -> Result<(), Error> {
+    guarded(path, || {
+        let trailer_start = source.len() - TRAILER_BYTES;
+        let trailer = source.get_bytes(trailer_start, TRAILER_BYTES as usize)?;
+        let length = u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]);
+        let start = trailer_start.checked_sub(u64::from(length));
+        let start = start.filter(|_| u64::from(length) <= MAX_FOOTER_BYTES).ok_or_else(|| {
+            ParquetError::General(format!("expected a footer, found {length} bytes"))
+        })?;
+        let footer = source.get_bytes(start, length as usize)?;
+        thrift::check_struct(&footer).map_err(|error| ParquetError::External(Box::new(error)))
+    })
 }
 
 fn keys(footer: &ArrowReaderMetadata) -> BTreeMap<String, String> {

@@ -24,7 +24,7 @@ use super::metadata::{ClosingMetadata, Entry, Keys, Metadata};
 use super::totals::{Tally, Totals};
 use super::writer::{Limits, Summary};
 use crate::event::Event;
-use crate::time::ClockAnchor;
+use crate::time::{ClockAnchor, WallNanos};
 
 /// What is made to survive a power failure, beside what survives a killed recorder anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Finished {
     pub summary: Summary,
     /// Events and payload bytes that could not be written.
     pub dropped: Tally,
+    /// Why writing failed on the way, for whoever keeps that; see [`Recording::push`].
+    pub failure: Option<Error>,
     /// Why the file could not be finished. What was logged is safe: every reader takes the file and
     /// its log together, and [`super::repair`] makes them one.
     pub unfinished: Option<Error>,
@@ -188,6 +190,15 @@ impl Recording {
         &self.draft.totals
     }
 
+    /// What the rows will add up to if the recording is finished now: what could not be written is
+    /// then a loss.
+    #[must_use]
+    pub fn final_totals(&self) -> Totals {
+        let mut totals = self.draft.totals.clone();
+        self.dropped.losses(WallNanos::default()).iter().for_each(|loss| totals.count(loss));
+        totals
+    }
+
     /// The sequence number that the next event will get.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
@@ -219,7 +230,8 @@ impl Recording {
             unfinished = Some(error);
         }
         let dropped = self.dropped.sum();
-        Finished { summary: self.draft.summary(self.file_bytes), dropped, unfinished }
+        let summary = self.draft.summary(self.file_bytes);
+        Finished { summary, dropped, failure: None, unfinished }
     }
 
     /// Writes the last row group, the final footer, and takes the log away.

@@ -16,7 +16,7 @@ use parquet::file::statistics::Statistics;
 use super::draft::Draft;
 use super::dropped::End;
 use super::error::Error;
-use super::footer::{self, MAGIC, TRAILER_BYTES};
+use super::footer::{self, MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
 use super::log::{Replayed, log_path, next_log_path, replay};
 use super::metadata::{Entry, STOP_REASON_KEY};
 use super::reader::{Reader, guarded};
@@ -34,9 +34,6 @@ const KILLED: &str = "killed";
 
 /// How often the pair of a running recording is opened again, if its log was replaced meanwhile.
 const TRIES: usize = 3;
-
-/// Longest footer that is believed; one row group is described in some KiB.
-const MAX_FOOTER_BYTES: u64 = 256 << 20;
 
 /// Whether a trace is all that was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,7 +313,8 @@ fn totals_with(
     guarded(path, || draft.write_footer(&[], &mut whole))?;
     let file = file.try_clone().map_err(Error::Flush)?;
     let source = Source::with_tail(file, head_bytes, whole.into());
-    for event in Reader::from_source(path, source, None)?.events_from_group(first_group) {
+    for event in Reader::from_source(path, source, None)?.events_of_groups(first_group..usize::MAX)
+    {
         totals.count(&event?);
     }
     Ok(totals)

@@ -154,6 +154,21 @@ impl<'a> Session<'a> {
         assert!(row["cpu_ms"].as_f64().unwrap() >= 1_900.0, "{row}");
     }
 
+    /// The agent's own program, as the trace describes it without having run it.
+    #[track_caller]
+    fn check_binary(&self, trace: &Trace) {
+        let program = std::fs::canonicalize(&self.program).unwrap();
+        let binaries = trace.info("binaries");
+        let agent =
+            binaries.as_array().unwrap().iter().find(|b| b["path"] == program.to_str().unwrap());
+        let agent = agent.unwrap_or_else(|| panic!("no {program:?} in {binaries}"));
+        assert_eq!(agent["version"], VERSION);
+        assert_eq!(agent["package"], "@anthropic-ai/claude-code");
+        assert_eq!(agent["size_bytes"], std::fs::metadata(&program).unwrap().len());
+        assert!(agent["build_id"].as_str().is_some_and(|id| id.len() >= 16), "{agent}");
+        assert_eq!(agent["matched"], true);
+    }
+
     /// Checks the session's course and returns what was served.
     #[track_caller]
     fn served(&self, agent_said: &str) -> Truth {
@@ -179,6 +194,7 @@ fn claude_code_launched_by_the_recorder_is_recorded_whole() {
         let ended = record(&session.output(), &arguments, &mut session.agent()).succeeded();
         let trace = Trace::open(&session.output());
         session.check_work(&trace);
+        session.check_binary(&trace);
         Expected::all(&session.served(&ended.stdout)).check(&trace);
         let row = trace.row(
             "select count(*) as samples, max(samples.rss_bytes) as rss_bytes \

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -164,6 +165,19 @@ impl Recording {
     /// The recorder itself.
     pub fn running(&mut self) -> &mut Running {
         &mut self.running
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn end(self) -> Ended {
+        self.running.end()
+    }
+
+    /// Waits until it has been killed.
+    #[track_caller]
+    pub fn died(self) {
+        let ended = self.running.end();
+        assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{}", ended.stderr);
     }
 
     /// Stops it as Ctrl-C does and returns the trace.

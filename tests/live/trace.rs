@@ -52,6 +52,15 @@ impl Trace {
         value.as_i64().unwrap_or_else(|| panic!("{sql}\ngave {value}, not a whole number"))
     }
 
+    /// A value of the metadata that is JSON.
+    #[track_caller]
+    pub fn info(&self, name: &str) -> Value {
+        let text =
+            self.value(&format!("select value from trace_info where key = 'agentsight.{name}'"));
+        let text = text.as_str().unwrap_or_else(|| panic!("{name} is {text}"));
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{name} is no JSON: {error}"))
+    }
+
     /// Everything worth knowing when a test fails.
     pub fn summary(&self) -> String {
         let mut summary = String::new();

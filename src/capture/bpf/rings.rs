@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 
+use super::ledger::Undecodable;
+use crate::capture::abi::CLASS_COUNT;
 use crate::capture::decode::{self, DecodeError, Record};
 use crate::time::BootNanos;
 
@@ -20,8 +22,39 @@ struct Stage {
     records: Vec<(BootNanos, Record)>,
     bytes: usize,
     budget_bytes: usize,
-    undecodable: u64,
+    undecodable: Damage,
     last_error: Option<DecodeError>,
+}
+
+/// Records that were no records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Damage {
+    /// By class.
+    pub(super) classes: [Undecodable; CLASS_COUNT],
+    /// Those of which not even the class is known.
+    pub(super) unknown: u64,
+}
+
+impl Damage {
+    fn count(&mut self, record: &[u8]) {
+        let (class, events, bytes) = decode::accounted(record);
+        match class {
+            Some(class) => {
+                self.classes[class].events += events;
+                self.classes[class].bytes += bytes;
+            }
+            None => self.unknown += 1,
+        }
+    }
+
+    /// Adds what another pass found.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, new) in self.classes.iter_mut().zip(&other.classes) {
+            sum.events += new.events;
+            sum.bytes += new.bytes;
+        }
+        self.unknown += other.unknown;
+    }
 }
 
 /// Stops a pass. Any negative number will do; the record it is returned for has been consumed.
@@ -65,7 +98,7 @@ impl Stage {
         match decode::parse(bytes) {
             Ok(record) => self.records.push((record.boot(), record)),
             Err(error) => {
-                self.undecodable += 1;
+                self.undecodable.count(bytes);
                 self.last_error = Some(error);
             }
         }
@@ -78,8 +111,7 @@ impl Stage {
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) records: Vec<(BootNanos, Record)>,
-    /// Records that were no records.
-    pub(super) undecodable: u64,
+    pub(super) undecodable: Damage,
     pub(super) last_error: Option<DecodeError>,
     /// The budget ended the pass: there may be more.
     pub(super) more: bool,

@@ -2,7 +2,7 @@
 //!
 //! It converts clocks, numbers connections, and puts argument areas together that came in parts.
 //! All three memories are bounded; what falls out of a bound is counted or becomes a new number,
-//! never an error.
+//! never an error. Of every record that goes in it is known whether it came out ([`Decoded`]).
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,19 @@ pub struct Abandoned {
     pub handle: u64,
 }
 
+/// What became of the records of one class that were decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// Events handed out.
+    pub events: u64,
+    /// Bytes in them: plaintext (`tls_data`) or arguments (`process_exec`).
+    pub bytes: u64,
+    /// Events that cannot be used because what they refer to was lost.
+    pub unusable_events: u64,
+    /// Bytes that cannot be used because what they continue was lost.
+    pub unusable_bytes: u64,
+}
+
 /// Turns records, in time order, into events.
 #[derive(Debug)]
 pub struct Decoder {
@@ -55,6 +68,7 @@ pub struct Decoder {
     /// By thread id: the contiguous beginning of an argument area.
     argv_areas: BTreeMap<u32, Vec<u8>>,
     abandoned: Vec<Abandoned>,
+    decoded: [Decoded; abi::CLASS_COUNT],
 }
 
 impl Decoder {
@@ -69,6 +83,27 @@ impl Decoder {
             last_conn_id: 0,
             argv_areas: BTreeMap::new(),
             abandoned: Vec::new(),
+            decoded: [Decoded::default(); abi::CLASS_COUNT],
+        }
+    }
+
+    /// What became of the records so far, by class. Arguments whose exec record is still to come
+    /// are in none of the numbers.
+    #[must_use]
+    pub fn decoded(&self) -> &[Decoded; abi::CLASS_COUNT] {
+        &self.decoded
+    }
+
+    /// Arguments whose exec record is still to come.
+    #[must_use]
+    pub fn open_argv_bytes(&self) -> u64 {
+        self.argv_areas.values().map(|area| area.len() as u64).sum()
+    }
+
+    /// Gives up waiting for exec records: no record is on its way any more.
+    pub fn finish(&mut self) {
+        for (_, area) in std::mem::take(&mut self.argv_areas) {
+            self.argv_is_unusable(area.len());
         }
     }
 
@@ -97,6 +132,7 @@ impl Decoder {
     /// Takes one record; `None` for one that only prepares a later one.
     pub fn push(&mut self, record: Record) -> Option<Event> {
         let header = *record.header();
+        let class = record.class();
         let body = match record {
             Record::Fork(event) => Body::ProcessFork(Fork { ppid: event.ppid, uid: event.uid }),
             Record::Exec { event, exe, cwd, argv } => {
@@ -113,10 +149,15 @@ impl Decoder {
             Record::Data { event, data } => Body::TlsData(self.tls_data(&event, data)),
             Record::Close(event) => {
                 let id = connection_id(&header, event.handle, event.generation_boot_ns);
-                // Its data may all have been lost: then nobody knows the connection.
-                Body::TlsClose { conn_id: self.connections.remove(&id)? }
+                let Some(conn_id) = self.connections.remove(&id) else {
+                    // Its data was all lost: nobody knows the connection.
+                    self.decoded[class].unusable_events += 1;
+                    return None;
+                };
+                Body::TlsClose { conn_id }
             }
         };
+        self.decoded[class].events += 1;
         Some(self.event(&header, body))
     }
 
@@ -137,27 +178,43 @@ impl Decoder {
     fn keep_argv(&mut self, event: &ExecArgvEvent, part: &[u8]) {
         let tid = event.header.tid;
         if event.argv_offset == 0 {
-            if self.argv_areas.len() >= MAX_ARGV_AREAS {
-                self.argv_areas.pop_first();
-            }
+            // One that this thread has begun before belongs to an exec whose record was lost.
+            let forgotten = match self.argv_areas.remove(&tid) {
+                None if self.argv_areas.len() >= MAX_ARGV_AREAS => {
+                    self.argv_areas.pop_first().map(|(_, area)| area)
+                }
+                begun => begun,
+            };
+            self.argv_is_unusable(forgotten.map_or(0, |area| area.len()));
             self.argv_areas.insert(tid, Vec::new());
         }
-        let Some(area) = self.argv_areas.get_mut(&tid) else { return };
         // Behind a lost part nothing can be used: an argument might begin anywhere.
-        if area.len() == event.argv_offset as usize && area.len() + part.len() <= MAX_ARGV_BYTES {
-            area.extend_from_slice(part);
+        let area = self.argv_areas.get_mut(&tid).filter(|area| {
+            area.len() == event.argv_offset as usize && area.len() + part.len() <= MAX_ARGV_BYTES
+        });
+        match area {
+            Some(area) => area.extend_from_slice(part),
+            None => self.argv_is_unusable(part.len()),
         }
+    }
+
+    fn argv_is_unusable(&mut self, bytes: usize) {
+        self.decoded[abi::CLASS_PROCESS_EXEC].unusable_bytes += bytes as u64;
     }
 
     fn image(&mut self, event: &ProcessExecEvent, exe: &[u8], cwd: &[u8], tail: &[u8]) -> Image {
         let mut area = self.argv_areas.remove(&event.header.tid).unwrap_or_default();
         if event.argv_offset == 0 {
             // A small area comes whole; what was kept belongs to an exec whose record was lost.
+            self.argv_is_unusable(area.len());
             area.clear();
         }
         if area.len() == event.argv_offset as usize {
             area.extend_from_slice(tail);
+        } else {
+            self.argv_is_unusable(tail.len());
         }
+        self.decoded[abi::CLASS_PROCESS_EXEC].bytes += area.len() as u64;
         let cwd_truncated = event.flags & abi::EXEC_CWD_TRUNCATED != 0;
         Image {
             ppid: event.ppid,
@@ -173,6 +230,7 @@ impl Decoder {
     fn tls_data(&mut self, event: &TlsDataEvent, data: Vec<u8>) -> TlsData {
         let id = connection_id(&event.header, event.handle, event.generation_boot_ns);
         let conn_id = self.conn_id(id);
+        self.decoded[abi::CLASS_TLS_DATA].bytes += data.len() as u64;
         let known = self.libraries.get(usize::from(event.library));
         TlsData {
             conn_id,

@@ -199,6 +199,8 @@ fn behind_a_lost_part_the_arguments_are_counted_as_lost() {
     let image = image(&mut decoder, &exec_with(0, [b"x\0", b"", b"f\0"], 8, 6));
     assert_eq!(image.argv, ["abc"]);
     assert_eq!(image.argv_lost_bytes, 5);
+    let exec = decoder.decoded()[abi::CLASS_PROCESS_EXEC];
+    assert_eq!((exec.bytes, exec.unusable_bytes), (3, 2));
 }
 
 #[test]
@@ -206,6 +208,7 @@ fn parts_of_an_exec_whose_record_was_lost_do_not_reach_the_next_one() {
     let mut decoder = decoder();
     decoder.push(argv_part(0, b"stale").parse().expect("whole"));
     assert_eq!(image(&mut decoder, &exec()).argv, ["node", "-p", ""]);
+    assert_eq!(decoder.decoded()[abi::CLASS_PROCESS_EXEC].unusable_bytes, 5);
 }
 
 #[test]
@@ -255,8 +258,46 @@ fn connections_are_numbered_by_first_sight_and_a_handle_used_again_is_a_new_one(
 }
 
 #[test]
-fn a_close_of_an_unknown_connection_is_no_event() {
-    assert_eq!(decoder().push(close(1, 1).parse().expect("whole")), None);
+fn a_close_of_an_unknown_connection_is_counted_and_no_event() {
+    let mut decoder = decoder();
+    assert_eq!(decoder.push(close(1, 1).parse().expect("whole")), None);
+    let closes = decoder.decoded()[abi::CLASS_TLS_CLOSE];
+    assert_eq!(closes, Decoded { unusable_events: 1, ..Decoded::default() });
+}
+
+#[test]
+fn every_byte_of_arguments_that_goes_in_is_accounted_for() {
+    let mut decoder = decoder();
+    let mut part = |offset, bytes: &[u8]| {
+        assert_eq!(decoder.push(argv_part(offset, bytes).parse().expect("whole")), None);
+    };
+    // Begun twice, then a hole, then nothing to continue.
+    part(0, b"one");
+    part(0, b"two");
+    part(9, b"three");
+    let exec = decoder.decoded()[abi::CLASS_PROCESS_EXEC];
+    assert_eq!((exec.bytes, exec.unusable_bytes), (0, 8));
+    assert_eq!(decoder.open_argv_bytes(), 3);
+    decoder.finish();
+    let exec = decoder.decoded()[abi::CLASS_PROCESS_EXEC];
+    assert_eq!((exec.bytes, exec.unusable_bytes), (0, 11));
+    assert_eq!(decoder.open_argv_bytes(), 0);
+}
+
+#[test]
+fn a_record_that_is_none_is_accounted_for_as_far_as_it_tells() {
+    for record in every_kind() {
+        let class = record.parse().expect("whole").class();
+        let events = u64::from(!matches!(record.parse(), Ok(Record::Argv { .. })));
+        let (told, told_events, bytes) = accounted(&record.0);
+        assert_eq!((told, told_events), (Some(class), events));
+        let (cut, _, cut_bytes) = accounted(&record.0[..EventHeader::BYTES]);
+        assert_eq!((cut, cut_bytes), (Some(class), 0));
+        assert!(bytes <= record.0.len() as u64);
+    }
+    assert_eq!(accounted(b"short"), (None, 1, 0));
+    let (class, _, bytes) = accounted(&data(1, 1, 0, 0, b"plain").0);
+    assert_eq!((class, bytes), (Some(abi::CLASS_TLS_DATA), 5));
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub(crate) struct Reader {
     candidate: Vec<u8>,
     /// When the first byte of `candidate` came.
     candidate_ts: WallNanos,
+    /// Where later calls began within `candidate`, and when.
+    candidate_calls: Vec<(usize, WallNanos)>,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,7 @@ impl Reader {
             last_ts: None,
             candidate: Vec::new(),
             candidate_ts: WallNanos(0),
+            candidate_calls: Vec::new(),
         }
     }
 
@@ -309,35 +312,47 @@ impl Reader {
 
     fn next_lost<'a>(&mut self, input: &mut Input<'a>, may_restart: bool) -> Option<Part<'a>> {
         let in_chunks = matches!(self.state, State::Lost { in_chunks: true });
-        let at_call = input.at_call();
-        if self.candidate.is_empty() && !at_call {
-            return Some(Part::Skipped(input.take_all().len() as u64));
+        let mut skipped = 0;
+        loop {
+            if self.candidate.is_empty() && !input.at_call() {
+                skipped += input.take_all().len();
+                break;
+            }
+            match self.grow_candidate(input, in_chunks) {
+                Candidate::Message if may_restart => {
+                    if skipped == 0 {
+                        return Some(self.start());
+                    }
+                    self.state = State::Starting;
+                    break;
+                }
+                Candidate::Chunk => {
+                    self.state = State::Chunked(Chunked::new());
+                    if skipped == 0 {
+                        return self.next_held_chunk();
+                    }
+                    break;
+                }
+                Candidate::Undecided => break,
+                // What this call began came to nothing; the next one may begin anew.
+                Candidate::Message | Candidate::Neither | Candidate::Http2 => {
+                    skipped += self.drop_first_call();
+                }
+            }
         }
-        let (continued, whole) = (!self.candidate.is_empty(), input.bytes);
-        let restarts = |candidate| match candidate {
-            Candidate::Message if !may_restart => Candidate::Neither,
-            Candidate::Http2 => Candidate::Neither,
-            other => other,
-        };
-        match restarts(self.grow_candidate(input, in_chunks)) {
-            Candidate::Message => Some(self.start()),
-            Candidate::Chunk => {
-                self.state = State::Chunked(Chunked::new());
-                self.next_held_chunk()
-            }
-            Candidate::Neither | Candidate::Http2 if continued && at_call => {
-                // What an earlier call began came to nothing; this call may begin anew.
-                let held = self.candidate.len() - (whole.len() - input.bytes.len());
-                self.candidate.clear();
-                input.bytes = whole;
-                Some(Part::Skipped(held as u64))
-            }
-            Candidate::Neither | Candidate::Http2 => {
-                let held = std::mem::take(&mut self.candidate).len();
-                Some(Part::Skipped((held + input.take_all().len()) as u64))
-            }
-            Candidate::Undecided => None,
+        (skipped > 0).then_some(Part::Skipped(skipped as u64))
+    }
+
+    /// Drops the candidate up to the next call within it and tells how many bytes that were.
+    fn drop_first_call(&mut self) -> usize {
+        if self.candidate_calls.is_empty() {
+            return std::mem::take(&mut self.candidate).len();
         }
+        let (dropped, ts) = self.candidate_calls.remove(0);
+        self.candidate.drain(..dropped);
+        self.candidate_ts = ts;
+        self.candidate_calls.iter_mut().for_each(|(at, _)| *at -= dropped);
+        dropped
     }
 
     /// In a body, where a call begins and a new message may.
@@ -366,6 +381,7 @@ impl Reader {
                 }
                 let mut held = held;
                 self.candidate = held.split_off(within);
+                self.candidate_calls.clear();
                 Some(Part::Body(Cow::Owned(held)))
             }
             State::Chunked(_) => {
@@ -389,6 +405,7 @@ impl Reader {
                 Step::End(trailers) => {
                     self.state = State::Between;
                     self.candidate = input.to_vec();
+                    self.candidate_calls.clear();
                     return Some(Part::End(trailers));
                 }
                 Step::Malformed => {
@@ -447,6 +464,7 @@ impl Reader {
     fn grow_candidate(&mut self, input: &mut Input<'_>, chunks: bool) -> Candidate {
         if self.candidate.is_empty() {
             self.candidate_ts = input.ts;
+            self.candidate_calls.clear();
         }
         loop {
             let chunk = if chunks { looks_like_chunk(&self.candidate) } else { Some(false) };
@@ -459,6 +477,9 @@ impl Reader {
             }
             debug_assert!(self.candidate.len() < VERDICT_BYTES, "a verdict is due by now");
             let [byte, ..] = *input.bytes else { return Candidate::Undecided };
+            if input.at_call() && !self.candidate.is_empty() {
+                self.candidate_calls.push((self.candidate.len(), input.ts));
+            }
             input.take(1);
             self.candidate.push(byte);
         }

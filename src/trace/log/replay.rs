@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use super::frame::{Frames, read_whole};
 use super::records::{Record, Records};
 use super::{HEADER_BYTES, LOG_VERSION, MAGIC, Malformed, SLOT_AT, base};
+use crate::trace::MAX_GROUP_LIST_VALUES;
 use crate::trace::draft::Draft;
 use crate::trace::writer::Limits;
 
@@ -85,7 +86,11 @@ fn take(raw: &[u8], draft: &mut Draft) -> io::Result<Result<(), Malformed>> {
         if !accepted {
             return Ok(Err(Malformed::new("a record that contradicts those before it")));
         }
-        if draft.open.accounted_bytes() > MAX_OPEN_BYTES || draft.open.len() > MAX_OPEN_ROWS {
+        let open = &draft.open;
+        if open.accounted_bytes() > MAX_OPEN_BYTES
+            || open.len() > MAX_OPEN_ROWS
+            || open.list_values() > MAX_GROUP_LIST_VALUES
+        {
             return Ok(Err(Malformed::new("more rows than a row group has")));
         }
     }
