@@ -158,7 +158,7 @@ fn a_trace_may_have_any_name() {
         let path = path.to_str().unwrap();
         let rows = answer(&[path, "SELECT count(*) AS n FROM events", "--format", "csv"]);
         assert_eq!(rows, "n\n217\n", "{name}");
-        assert!(answer(&[path]).starts_with("Trace\n"), "{name}");
+        assert!(answer(&[path]).starts_with("Trace  "), "{name}");
     }
 }
 
@@ -271,7 +271,7 @@ fn files_that_are_no_trace_are_named_with_what_they_are() {
     let cut = place("cut.parquet");
     for bytes in [5, whole.len() / 2, whole.len() - 1] {
         fs::write(&cut, &whole[..bytes]).unwrap();
-        refused(&cut, "is cut short", "copy it again");
+        refused(&cut, "is cut short", "the copy is incomplete");
     }
 }
 

@@ -7,7 +7,6 @@ use crate::query::completeness::{completeness, describe, unknown_columns, unknow
 use crate::query::facts::{Facts, PART, START_TS};
 use crate::query::traces::Named;
 use crate::tables::rfc3339;
-use crate::time::WallNanos;
 use crate::trace::{Completeness, Error, Reader, Scan, Tally};
 
 /// Longest text of one fact.
@@ -24,7 +23,7 @@ pub(super) fn lines(
         ("Trace", Some(name(trace, facts))),
         ("Format", format(facts)),
         ("Recorder", recorder(facts)),
-        ("Recorded", Some(time_range(facts, &scans))),
+        ("Recorded", Some(time_range(facts, readers))),
         ("Completeness", Some(ending(readers, facts))),
         ("Host", host(facts)),
         ("Clocks", clocks(facts)),
@@ -69,10 +68,10 @@ fn recorder(facts: &Facts) -> Option<String> {
 }
 
 /// From the start to the end, or to the last event where the end is not known.
-fn time_range(facts: &Facts, scans: &[Scan]) -> String {
-    let ranges: Vec<(WallNanos, WallNanos)> = scans.iter().filter_map(Scan::ts_range).collect();
-    let first = ranges.iter().map(|(first, _)| *first).min();
-    let last = ranges.iter().map(|(_, last)| *last).max();
+fn time_range(facts: &Facts, readers: &[Reader]) -> String {
+    let ranges: Vec<_> = readers.iter().filter_map(Reader::time_range).collect();
+    let first = ranges.iter().map(|range| *range.start()).min();
+    let last = ranges.iter().map(|range| *range.end()).max();
     let from = facts.ts(START_TS).or(first);
     let stop = facts.ts("agentsight.stop_ts");
     match (from, stop.or(last)) {
