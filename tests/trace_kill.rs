@@ -146,11 +146,26 @@ fn record_in_a_tight_loop(path: &Path, mut acknowledged: Acknowledgements) {
 /// Hands over every 10 ms, as a session does. What is acknowledged was handed over.
 #[cfg(feature = "record")]
 fn record_as_a_session(path: &Path, mut acknowledged: Acknowledgements) {
+    use agentsight::record::names::Names;
     use agentsight::record::pipeline::Pipeline;
+    use agentsight::record::retention::Retention;
     use agentsight::record::sink::Sink;
+    use agentsight::record::store::{Plan, Store};
+    use agentsight::record::trigger::Triggers;
 
     let limits = Limits { group_bytes: 1_500_000, ..Limits::default() };
-    let pipeline = Pipeline::new(begin(path, limits), Sync::None);
+    let plan = Plan {
+        names: Names::of(path),
+        retention: Retention::Whole,
+        sync: Sync::None,
+        limits,
+        owner: None,
+        force: false,
+        metadata: metadata(),
+    };
+    let (notes, _said) = std::sync::mpsc::channel();
+    let store = Store::create(plan, notes).unwrap();
+    let pipeline = Pipeline::new(store, Triggers::default(), Sync::None);
     let mut sink = Sink::start(pipeline).unwrap();
     let mut random = Random::new(u64::from(std::process::id()));
     let mut offsets = Offsets::default();

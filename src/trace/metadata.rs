@@ -38,6 +38,8 @@ pub struct Metadata {
     pub clock_anchors: Vec<ClockAnchor>,
     /// What was asked to be recorded, each as the option that asked for it (`-c claude`).
     pub filters: Vec<String>,
+    /// What is removed from the payload before it is stored: `secrets`; empty when nothing is.
+    pub redaction: String,
 }
 
 /// The machine of a recording.
@@ -109,6 +111,19 @@ impl ClassAccount {
     }
 }
 
+/// What was done to remove credentials, and where it could not be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redacted {
+    /// Version of the set of rules; higher finds more.
+    pub rules_version: u32,
+    /// Per rule, how many values it replaced and how many bytes these had.
+    pub replaced: Vec<(&'static str, Tally)>,
+    /// Connections that spoke HTTP/2, whose heads are compressed.
+    pub http2_connections: u64,
+    /// Connections in which no head was found.
+    pub unrecognised_connections: u64,
+}
+
 /// One key of the metadata and its value, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -174,6 +189,21 @@ impl Entry {
         Self { key: "agentsight.redaction", value: value.into() }
     }
 
+    /// What the redaction of credentials has done.
+    #[must_use]
+    pub fn redacted(redacted: &Redacted) -> Self {
+        let count = |(rule, tally): &(&'static str, Tally)| {
+            ((*rule).to_owned(), json!({"values": tally.events, "bytes": tally.bytes}))
+        };
+        let value = json!({
+            "rules_version": redacted.rules_version,
+            "replaced": Value::Object(redacted.replaced.iter().map(count).collect()),
+            "http2_connections": redacted.http2_connections,
+            "unrecognised_connections": redacted.unrecognised_connections,
+        });
+        Self { key: "agentsight.redacted", value: value.to_string() }
+    }
+
     /// When the recording ended.
     #[must_use]
     pub fn stop_ts(at: WallNanos) -> Self {
@@ -225,7 +255,10 @@ impl Keys {
         ];
         entries.into_iter().for_each(|(key, value)| keys.set(Entry { key, value }));
         keys.set(Entry::clock_anchors(&metadata.clock_anchors));
-        keys.set(Entry::redaction("none"));
+        keys.set(Entry::redaction(match &*metadata.redaction {
+            "" => "none",
+            level => level,
+        }));
         keys
     }
 

@@ -37,6 +37,11 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 
+    /// Store credentials as they are: in request heads (API keys, cookies) and program arguments.
+    /// By default each is replaced by a hash that only tells equal ones from others.
+    #[arg(long)]
+    no_redact: bool,
+
     /// Time between two looks at /proc, from 100ms.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
@@ -109,6 +114,7 @@ impl Args {
             command: self.command,
             output: self.output,
             force: self.force,
+            redact: !self.no_redact,
             interval: self.interval,
             duration: self.duration,
             retention,
