@@ -6,7 +6,7 @@ export AGENTSIGHT_CACHE_DIR ?= $(CACHE)
 # rustup puts cargo here when scripts/setup.sh had to install it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: demo build install test lint unit features setup setup-test golden clean-cache
+.PHONY: demo build install test lint unit features fuzz bench setup setup-test golden clean-cache
 
 ## demo: set up, build, record a TLS client that talks to a local mock LLM, print the report
 demo: setup
@@ -29,6 +29,7 @@ test: setup-test lint features unit
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check -p agentsight-fuzz
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --lib
 
 # Those who receive a trace have neither clang nor libbpf, and the recorder links no DataFusion.
@@ -39,6 +40,15 @@ features:
 
 unit:
 	scripts/test.sh
+
+## fuzz: every fuzz target for $(FUZZ_SECONDS); what they learn stays in the cache
+FUZZ_SECONDS ?= 600
+fuzz: setup
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+## bench: figures of reconstruction and of the trace file; asserts nothing
+bench: setup
+	cargo bench --no-default-features
 
 ## golden: rewrite every golden file; review the difference before you commit it
 golden:

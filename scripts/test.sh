@@ -8,4 +8,6 @@ if [ -x "$cache/venv/bin/python3" ]; then export AGENTSIGHT_TEST_PYTHON="$cache/
 if [ "$(id -u)" != 0 ]; then
   echo "SKIPPED: tests that record a live host need root; run 'sudo make test' for all of them" >&2
 fi
-exec cargo test --all-targets --no-fail-fast "$@"
+cargo test --all-targets --no-fail-fast "$@"
+# A short look at every fuzz target; `make fuzz` takes a long one.
+if [ $# -eq 0 ]; then scripts/fuzz.sh "${FUZZ_SECONDS:-15}"; fi

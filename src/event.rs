@@ -205,8 +205,10 @@ pub struct Loss {
     pub first_ts: WallNanos,
     /// The `kind` of the events that were lost.
     pub event_class: String,
-    /// Why: `ring_full`, `copy_fault`, `truncated`, `map_full`, `decode_error`, `disk_full`,
-    /// `write_failed`.
+    /// Why: `ring_full` (no room on the way from the kernel), `copy_fault` (memory of the process
+    /// could not be read), `truncated` (more than is captured of one call), `map_full` (more at once
+    /// than the kernel side keeps track of), `decode_error` (a record that is none), `unusable` (what
+    /// it refers to or continues was lost), `disk_full`, `write_failed`.
     pub cause: String,
     /// How many events.
     pub lost_events: u64,

@@ -15,6 +15,8 @@ pub mod decode;
 pub mod matching;
 pub mod order;
 #[cfg(feature = "record")]
+pub mod package;
+#[cfg(feature = "record")]
 pub mod procfs;
 #[cfg(feature = "record")]
 pub mod scan;

@@ -119,6 +119,11 @@ impl Source {
         self.readers.iter().flat_map(|reader| reader.events(Some(kinds)))
     }
 
+    /// Whether connections may have begun before the trace: its first part is not the recording's.
+    fn is_midway(&self) -> bool {
+        self.readers.first().is_some_and(|reader| reader.origin().is_midway)
+    }
+
     /// Makes the columns `projection` of the rows of a table, batch by batch.
     pub(super) fn produce(
         &self,
@@ -230,8 +235,9 @@ impl Source {
     fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
         self.findings.get(|| {
             let mut kept = Kept::default();
-            let mut gaps = Gaps::default();
-            let mut reconstructor = Reconstructor::new(options(false));
+            let is_midway = self.is_midway();
+            let mut gaps = Gaps::new(is_midway);
+            let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
             for event in self.events(RECONSTRUCTED_KINDS) {
                 let event = event?;
                 gaps.push(&event);
@@ -250,7 +256,8 @@ impl Source {
         keep_bodies: bool,
         mut take: impl FnMut(Finding) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut reconstructor = Reconstructor::new(options(keep_bodies));
+        let is_midway = self.is_midway();
+        let mut reconstructor = Reconstructor::new(options(keep_bodies)).midway(is_midway);
         let mut outcome = Ok(ControlFlow::Continue(()));
         // Findings come by callback: after the first break or failure the others are dropped.
         let stopped = Cell::new(false);

@@ -89,6 +89,11 @@ impl Connection {
         }
     }
 
+    /// The same in a trace that begins in the middle of a recording.
+    pub(crate) fn midway(self) -> Self {
+        Self { written: Stream::midway(), read: Stream::midway(), ..self }
+    }
+
     pub(crate) fn process(&self) -> Option<ProcessId> {
         self.process
     }

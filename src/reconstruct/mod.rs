@@ -73,6 +73,8 @@ pub struct Reconstructor {
     next_http_id: u64,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
+    /// Whether the trace begins in the middle of a recording.
+    is_midway: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,14 @@ impl Reconstructor {
     /// A reconstruction that has seen nothing.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, connections: BTreeMap::new(), next_http_id: 1, pushed: 0 }
+        Self { options, connections: BTreeMap::new(), next_http_id: 1, pushed: 0, is_midway: false }
+    }
+
+    /// The same for a trace that begins in the middle of a recording: connections that were open
+    /// then are joined late, and what went through them before is not lost.
+    #[must_use]
+    pub fn midway(self, is_midway: bool) -> Self {
+        Self { is_midway, ..self }
     }
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
@@ -119,9 +128,11 @@ impl Reconstructor {
         {
             self.end_connection(idle, Ending::StillOpen, findings);
         }
-        let followed = self.connections.entry(data.conn_id).or_insert_with(|| Followed {
-            connection: Connection::new(data.conn_id, process),
-            last_used: 0,
+        let is_midway = self.is_midway;
+        let followed = self.connections.entry(data.conn_id).or_insert_with(|| {
+            let connection = Connection::new(data.conn_id, process);
+            let connection = if is_midway { connection.midway() } else { connection };
+            Followed { connection, last_used: 0 }
         });
         followed.last_used = self.pushed;
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);

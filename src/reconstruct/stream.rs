@@ -33,6 +33,8 @@ pub(crate) enum Content<'a> {
 pub(crate) struct Stream {
     /// Offset of the first byte not yet handed on.
     next_offset: u64,
+    /// Whether the first byte to come is the first there is, whatever its offset.
+    begins_anywhere: bool,
     /// Parts that lie beyond `next_offset`, by their offset.
     early: BTreeMap<u64, Early>,
     /// Bytes held in `early`.
@@ -64,6 +66,12 @@ impl Stream {
     /// for it would keep the exchanges after it from being paired.
     const WINDOW_NS: i64 = 10_000_000_000;
 
+    /// A stream of a trace that begins in the middle of a recording: what lies before the first byte
+    /// to come is not lost, it is in another trace.
+    pub(crate) fn midway() -> Self {
+        Self { begins_anywhere: true, ..Self::default() }
+    }
+
     /// Gives up waiting for what should have come long before `now`.
     pub(crate) fn expire(&mut self, now: WallNanos, sink: &mut dyn FnMut(Piece<'_>)) {
         let is_old = |early: &Early| now.0.saturating_sub(early.ts.0) > Self::WINDOW_NS;
@@ -88,6 +96,9 @@ impl Stream {
         else {
             return;
         };
+        if std::mem::take(&mut self.begins_anywhere) {
+            self.next_offset = data.stream_offset;
+        }
         let mut start = 0_usize;
         for (ts, length) in calls(event_ts, data) {
             let bytes = &data.data[start..start + length];
@@ -258,6 +269,13 @@ mod tests {
             stream.flush(&mut sink);
         }
         out
+    }
+
+    #[test]
+    fn a_stream_of_a_later_part_begins_where_it_begins() {
+        let events = [(1, event(700, b"abc", 0)), (2, event(705, b"f", 0))];
+        assert_eq!(text(&mut Stream::midway(), &events, true), "abc{2}f");
+        assert_eq!(text(&mut Stream::default(), &events, true), "{700}abc{2}f");
     }
 
     #[test]

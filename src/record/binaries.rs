@@ -1,20 +1,12 @@
 //! Which programs the agents of a recording are: path, size, build-id, package and version.
 //!
-//! A version is read where packages state it: in the nearest `package.json` above the program (of an
-//! interpreter: above its script), or as the name of a version directory. Nothing is executed to ask
-//! it. Files are looked for through the process's own root directory, and are hostile: regular files
-//! only, bounded, opened without waiting, and no symbolic link leads out of that root.
+//! The package of an interpreter is that of its script. Nothing is executed to ask for a version.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::path::Path;
 
 use crate::capture::matching;
+use crate::capture::package::{self, Package};
 use crate::event::Image;
 use crate::trace::{Binary, Entry};
 
@@ -22,13 +14,6 @@ use crate::trace::{Binary, Entry};
 const MOST_BINARIES: usize = 256;
 /// Longest path looked at and kept, in bytes: that of the kernel.
 const LONGEST_PATH_BYTES: usize = 4096;
-/// Largest `package.json` read; the largest in use have some 100 KB.
-const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-/// Directories looked into for one: that of the program and those above it.
-const MANIFEST_LEVELS: usize = 5;
-/// Longest name or version kept, in characters.
-const LONGEST_NAME_CHARS: usize = 128;
-
 /// The binaries of one recording.
 #[derive(Debug, Default)]
 pub struct Binaries {
@@ -89,17 +74,21 @@ pub fn of_image(image: &Image) -> Option<Binary> {
 pub fn describe(process: &Path, image: &Image, build_id: Option<String>) -> Option<Binary> {
     let binary = of_image(image)?;
     let size_bytes = std::fs::metadata(process.join("exe")).ok().map(|file| file.len());
-    let Manifest { name, version } = Root::open(&process.join("root"))
-        .ok()
-        .and_then(|root| {
-            let program = match &binary.script {
-                Some(script) => root.real_path(Path::new(script)).ok()?,
-                None => PathBuf::from(&binary.path),
-            };
-            package_of(&root, &program)
-        })
-        .unwrap_or_default();
-    Some(Binary { size_bytes, build_id, package: name, version, ..binary })
+    let program = Path::new(binary.script.as_ref().unwrap_or(&binary.path));
+    let package = if binary.script.is_none() && is_replaced(process) {
+        // An update while it runs: the files around it are those of another version.
+        Package { name: None, version: package::version_of_path(program) }
+    } else {
+        package::find(process, program).unwrap_or_default()
+    };
+    let (package, version) = (package.name, package.version);
+    Some(Binary { size_bytes, build_id, package, version, ..binary })
+}
+
+/// Whether the executable of a process has lost its name since it was started.
+fn is_replaced(process: &Path) -> bool {
+    let exe = std::fs::read_link(process.join("exe")).unwrap_or_default();
+    exe.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
 }
 
 /// Path of the script that an interpreter runs, as far as its arguments tell; a module that is
@@ -113,122 +102,131 @@ fn script_of(image: &Image) -> Option<String> {
     (path.len() <= LONGEST_PATH_BYTES).then_some(path)
 }
 
-/// What a `package.json` says of its package.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-struct Manifest {
-    name: Option<String>,
-    version: Option<String>,
-}
-
-/// What is known of the package of a program.
-fn package_of(root: &Root, program: &Path) -> Option<Manifest> {
-    if let Some(version) = version_of_path(program) {
-        return Some(Manifest { name: None, version: Some(version) });
-    }
-    // Directories within a package often have a manifest that only says how to load their files:
-    // it has no version. The root directory is nobody's package.
-    let directories = program.ancestors().skip(1).take(MANIFEST_LEVELS);
-    let packages = directories.filter(|directory| directory.parent().is_some());
-    packages.into_iter().find_map(|directory| root.manifest(&directory.join("package.json")))
-}
-
-/// A manifest that names a version.
-fn parse_manifest(bytes: &[u8]) -> Option<Manifest> {
-    let manifest: Manifest = serde_json::from_slice(bytes).ok()?;
-    let plain = |text: String| -> Option<String> {
-        let text: String =
-            text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME_CHARS).collect();
-        (!text.is_empty()).then_some(text)
-    };
-    let version = plain(manifest.version?)?;
-    Some(Manifest { name: manifest.name.and_then(plain), version: Some(version) })
-}
-
-/// `2.1.197` of `.../versions/2.1.197` or `.../versions/2.1.197/bin/agent`: how installers that keep
-/// several versions name them.
-fn version_of_path(path: &Path) -> Option<String> {
-    let mut names = path.iter().map(|name| name.to_string_lossy());
-    names.find(|name| name == "versions")?;
-    let name = names.next()?;
-    let version = name.strip_prefix('v').unwrap_or(&name);
-    let is_version = version.split(['.', '-', '+']).count() >= 2
-        && version.starts_with(|c: char| c.is_ascii_digit())
-        && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+_".contains(c));
-    (is_version && version.len() <= LONGEST_NAME_CHARS).then(|| version.to_owned())
-}
-
-/// The root directory of a process, and the only way to its files.
-struct Root(OwnedFd);
-
-impl Root {
-    fn open(path: &Path) -> io::Result<Self> {
-        let directory = open_at(libc::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
-        Ok(Self(directory))
-    }
-
-    /// A regular file of the process, named but not opened, as a path of this process.
-    fn file(&self, path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-        let named = open_at(self.0.as_raw_fd(), inside, libc::O_PATH, resolve)?;
-        let own = PathBuf::from(format!("/proc/self/fd/{}", named.as_raw_fd()));
-        if !std::fs::metadata(&own)?.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok((named, own))
-    }
-
-    /// Where a path of the process leads, symbolic links followed.
-    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
-        let (_named, own) = self.file(path)?;
-        let real = std::fs::read_link(own)?;
-        // Seen from here, the path begins with what lies above the process's root.
-        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd()))?;
-        Ok(Path::new("/").join(real.strip_prefix(&root).unwrap_or(&real)))
-    }
-
-    fn manifest(&self, path: &Path) -> Option<Manifest> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let (_named, own) = self.file(path).ok()?;
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(own).ok()?;
-        let mut bytes = Vec::new();
-        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).ok()?;
-        (bytes.len() as u64 <= MAX_MANIFEST_BYTES).then(|| parse_manifest(&bytes))?
-    }
-}
-
-/// `openat2(2)`, which alone keeps symbolic links of a file system below a root that is not ours.
-fn open_at(
-    directory: libc::c_int,
-    path: &Path,
-    flags: libc::c_int,
-    resolve: u64,
-) -> io::Result<OwnedFd> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: all zeros is a value of this struct of integers.
-    #[expect(unsafe_code, reason = "libc does not let the struct be built field by field")]
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (flags | libc::O_CLOEXEC) as u64;
-    how.resolve = resolve;
-    // SAFETY: the path ends with NUL, `how` has the size that is passed, and both outlive the call;
-    // the descriptor it returns is owned by nobody else.
-    #[expect(unsafe_code, reason = "std does not offer openat2")]
-    unsafe {
-        let descriptor = libc::syscall(
-            libc::SYS_openat2,
-            directory,
-            path.as_ptr(),
-            &raw const how,
-            size_of::<libc::open_how>(),
-        );
-        let descriptor = libc::c_int::try_from(descriptor).unwrap_or(-1);
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(descriptor))
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A directory that looks like `/proc/PID`, with a root of its own.
+    struct Process(TempDir);
+
+    impl Process {
+        fn new() -> Self {
+            let process = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(process.0.path().join("root")).unwrap();
+            process
+        }
+
+        fn at(&self, inside: &str) -> PathBuf {
+            self.0.path().join("root").join(inside.trim_start_matches('/'))
+        }
+
+        fn write(&self, inside: &str, text: &str) {
+            fs::create_dir_all(self.at(inside).parent().unwrap()).unwrap();
+            fs::write(self.at(inside), text).unwrap();
+        }
+
+        fn describe(&self, exe: &str, argv: &[&str]) -> Binary {
+            let _ = fs::remove_file(self.0.path().join("exe"));
+            symlink(self.at(exe), self.0.path().join("exe")).unwrap();
+            describe(self.0.path(), &image(exe, argv), Some("0a".into())).unwrap()
+        }
+    }
+
+    fn image(exe: &str, argv: &[&str]) -> Image {
+        Image {
+            exe: Some(exe.into()),
+            argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
+            cwd: Some("/work".into()),
+            matched: true,
+            ..Image::default()
+        }
+    }
+
+    fn known(binary: &Binary) -> (Option<&str>, Option<&str>) {
+        (binary.package.as_deref(), binary.version.as_deref())
+    }
+
+    #[test]
+    fn a_program_is_described_by_the_package_it_lies_in() {
+        let process = Process::new();
+        process.write("/lib/node_modules/agent/bin/agent", "0123456789");
+        process.write("/lib/node_modules/agent/bin/package.json", r#"{"type": "module"}"#);
+        let manifest = r#"{"name": "@maker/agent", "version": "2.1.197", "bin": {"agent": "x"}}"#;
+        process.write("/lib/node_modules/agent/package.json", manifest);
+        let binary = process.describe("/lib/node_modules/agent/bin/agent", &["agent"]);
+        let expected = Binary {
+            path: "/lib/node_modules/agent/bin/agent".into(),
+            size_bytes: Some(10),
+            build_id: Some("0a".into()),
+            script: None,
+            package: Some("@maker/agent".into()),
+            version: Some("2.1.197".into()),
+            matched: true,
+        };
+        assert_eq!(binary, expected);
+    }
+
+    #[test]
+    fn an_interpreter_is_described_by_its_script_behind_links() {
+        let process = Process::new();
+        process.write("/usr/bin/node", "");
+        process.write("/opt/agent/dist/cli.js", "");
+        process.write("/opt/agent/package.json", r#"{"name": "agent", "version": "1.0"}"#);
+        fs::create_dir_all(process.at("/work/bin")).unwrap();
+        // Absolute within the process's root, which is not ours.
+        symlink("/opt/agent/dist/cli.js", process.at("/work/bin/agent")).unwrap();
+        let binary = process.describe("/usr/bin/node", &["node", "--quiet", "bin/agent"]);
+        assert_eq!(binary.script.as_deref(), Some("/work/bin/agent"));
+        assert_eq!(known(&binary), (Some("agent"), Some("1.0")));
+    }
+
+    #[test]
+    fn an_agent_that_was_updated_since_its_start_has_not_the_new_version() {
+        let process = Process::new();
+        process.write("/a/agent", "");
+        process.write("/a/package.json", r#"{"name": "agent", "version": "2.0"}"#);
+        symlink("/a/agent (deleted)", process.0.path().join("exe")).unwrap();
+        let image = image("/a/agent", &["agent"]);
+        assert_eq!(known(&describe(process.0.path(), &image, None).unwrap()), (None, None));
+        let image = Image { exe: Some("/b/versions/1.0.2/agent".into()), ..image };
+        let described = describe(process.0.path(), &image, None).unwrap();
+        assert_eq!(known(&described), (None, Some("1.0.2")));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_leaves_what_its_start_told() {
+        let process = Process::new();
+        let gone = describe(&process.0.path().join("gone"), &image("/a/agent", &["agent"]), None);
+        let expected = Binary { path: "/a/agent".into(), matched: true, ..Binary::default() };
+        assert_eq!(gone, Some(expected));
+        assert_eq!(of_image(&image("/usr/bin/env", &["env", "agent"])), None);
+        let long = format!("/{}", "x".repeat(LONGEST_PATH_BYTES));
+        assert_eq!(of_image(&image(&long, &["agent"])), None);
+        assert_eq!(of_image(&image("/usr/bin/node", &["node", &long])).unwrap().script, None);
+    }
+
+    #[test]
+    fn findings_complete_each_other_and_are_told_once() {
+        let mut binaries = Binaries::default();
+        assert_eq!(binaries.take_entry(), None);
+        let start = Binary { path: "/a".into(), matched: true, ..Binary::default() };
+        binaries.add(start.clone());
+        assert!(binaries.take_entry().is_some());
+        binaries.add(start.clone());
+        assert_eq!(binaries.take_entry(), None, "nothing new");
+        binaries.add(Binary { size_bytes: Some(7), version: Some("1.0".into()), ..start.clone() });
+        binaries.add(Binary { version: Some("2.0".into()), matched: false, ..start.clone() });
+        let whole = Binary { size_bytes: Some(7), version: Some("1.0".into()), ..start.clone() };
+        assert_eq!(binaries.take_entry(), Some(Entry::binaries(&[whole])));
+        for n in 0..2 * MOST_BINARIES {
+            binaries.add(Binary { path: format!("/{n}"), ..Binary::default() });
+        }
+        assert_eq!(binaries.known.len(), MOST_BINARIES);
+    }
+}

@@ -11,21 +11,32 @@ use crate::trace;
 
 pub mod anchors;
 pub mod binaries;
+pub mod derive;
 pub mod host;
 pub mod intake;
 pub mod launch;
 pub mod ledger;
 pub mod live;
+pub mod moment;
+pub mod names;
 pub mod options;
 pub mod output;
 pub mod owner;
+pub mod parts;
 pub mod pipeline;
 pub mod probing;
+pub mod publish;
 pub mod redaction;
+pub mod retention;
+pub mod ring;
 pub mod search;
 pub mod session;
 pub mod signals;
 pub mod sink;
+pub mod snapshots;
+pub mod store;
+pub mod trigger;
+pub mod values;
 
 pub use session::{Recorded, record};
 

@@ -1,13 +1,15 @@
-//! What every event passes on the writer thread: credentials are taken out, then it is joined with its
-//! neighbours, then recorded.
+//! What every event passes on the writer thread: credentials are taken out, it is joined with its
+//! neighbours, looked at by the triggers, then recorded.
 
 use super::ledger::Observed;
 use super::redaction;
+use super::store::Store;
+use super::trigger::{Fired, Triggers};
 use crate::event::Event;
 use crate::redact::{MAX_HOLD_NS, Redactor};
 use crate::time::WallNanos;
 use crate::trace::{
-    Burst, ClosingMetadata, Entry, Error, Finished, MAX_BURST_AGE_NS, Recording, Sync,
+    Burst, ClosingMetadata, Entry, Error, Finished, MAX_BURST_AGE_NS, Snapshot, Sync,
 };
 
 /// How a recording ended.
@@ -28,21 +30,23 @@ pub struct Pipeline {
     redactor: Option<Redactor>,
     bursts: Burst,
     joined: Vec<Event>,
-    recording: Recording,
+    triggers: Triggers,
+    store: Store,
     logs_every_batch: bool,
     /// The first failure to write. Later events are only counted.
     failure: Option<Error>,
 }
 
 impl Pipeline {
-    /// Ends in this recording, whose log is written as `sync` asks.
+    /// Ends in `store`, whose log is written as `sync` asks; snapshots are taken as `triggers` say.
     #[must_use]
-    pub fn new(recording: Recording, sync: Sync) -> Self {
+    pub fn new(store: Store, triggers: Triggers, sync: Sync) -> Self {
         Self {
             redactor: None,
             bursts: Burst::new(),
             joined: Vec::new(),
-            recording,
+            triggers,
+            store,
             logs_every_batch: sync == Sync::Always,
             failure: None,
         }
@@ -72,12 +76,12 @@ impl Pipeline {
 
     /// Sets an entry of the metadata, replacing what it was.
     pub fn set(&mut self, entry: Entry) {
-        self.recording.set(entry);
+        self.store.set(entry);
     }
 
     /// Writes down what was taken in, so that it survives the recorder.
     pub fn flush_log(&mut self) {
-        let flushed = self.recording.flush_log();
+        let flushed = self.store.flush_log();
         self.note(flushed);
     }
 
@@ -85,6 +89,24 @@ impl Pipeline {
     #[must_use]
     pub fn logs_every_batch(&self) -> bool {
         self.logs_every_batch
+    }
+
+    /// Takes a snapshot of everything up to now.
+    pub fn snapshot(&mut self, reason: &str, now: WallNanos) {
+        self.bursts.flush(&mut |event| self.joined.push(event));
+        let fired = self.record_joined();
+        let mut about = Snapshot { reason: reason.to_owned(), ts: now };
+        for fired in fired {
+            about.reason = format!("{}, {}", about.reason, fired.condition);
+        }
+        let taken = self.store.snapshot(about);
+        self.note(taken);
+    }
+
+    /// Whether the trace has the size at which the recording is to stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.store.is_full()
     }
 
     /// Whether nothing more can be written.
@@ -100,30 +122,45 @@ impl Pipeline {
         if let Some(redactor) = &mut self.redactor {
             let (bursts, joined) = (&mut self.bursts, &mut self.joined);
             redactor.flush(&mut |event| bursts.push(event, &mut |event| joined.push(event)));
-            self.recording.set(redaction::entry(redactor));
+            self.store.set(redaction::entry(redactor));
         }
         self.bursts.flush(&mut |event| self.joined.push(event));
         self.record();
         let mut complaints = Vec::new();
         if let Some(observed) = observed {
-            let accounts = observed.accounts(&self.recording.final_totals());
+            let accounts = observed.accounts(&self.store.final_totals());
             complaints = observed.complaints(&accounts);
-            self.recording.set(Entry::ledger(&accounts));
+            self.store.set(Entry::ledger(&accounts));
             if !complaints.is_empty() {
-                self.recording.set(Entry::bugs(&complaints));
+                self.store.set(Entry::bugs(&complaints));
             }
         }
-        let mut finished = self.recording.finish(closing);
+        let mut finished = self.store.finish(closing);
         finished.failure = self.failure;
         let warning = self.redactor.as_ref().and_then(redaction::warning);
         Ended { finished, complaints, warning }
     }
 
+    /// Records what was joined, and takes the snapshots that it gives reason for.
     fn record(&mut self) {
+        let fired = self.record_joined();
+        if let Some(Fired { condition, ts }) = fired.first() {
+            let others = fired[1..].iter().map(|fired| fired.condition.as_str());
+            let reasons: Vec<&str> = std::iter::once(condition.as_str()).chain(others).collect();
+            self.snapshot(&reasons.join(", "), *ts);
+        }
+    }
+
+    fn record_joined(&mut self) -> Vec<Fired> {
+        let mut fired = Vec::new();
         for event in std::mem::take(&mut self.joined) {
-            let pushed = self.recording.push(event);
+            if !self.triggers.is_empty() {
+                fired.extend(self.triggers.observe(&event));
+            }
+            let pushed = self.store.push(event);
             self.note(pushed);
         }
+        fired
     }
 
     fn note(&mut self, done: Result<(), Error>) {

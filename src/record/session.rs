@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -13,21 +14,23 @@ use super::anchors::Anchors;
 use super::host;
 use super::intake::Intake;
 use super::launch::{Held, Launched};
+use super::names::Names;
 use super::options::Options;
-use super::output::Output;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
 use super::redaction;
 use super::search;
-use super::signals::StopSignals;
+use super::signals::{Request, Requests};
 use super::sink::Sink;
+use super::store::{Plan, Store, StoreError};
+use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::matching::Matcher;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::event::{Body, Fork};
-use crate::trace::{self, Entry, Recording};
+use crate::trace::{self, Entry};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
@@ -60,8 +63,8 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let Place { owner, output, path } = check(options)?;
-    let signals = StopSignals::install().map_err(Error::Signals)?;
+    let Place { owner, names, path } = check(options)?;
+    let signals = Requests::install().map_err(Error::Signals)?;
     let matcher = Matcher::new(&options.names);
     let mut session = Session::load(options, &matcher)?;
 
@@ -78,12 +81,12 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.open(&output, owner.as_ref(), options)?;
+    session.open(&names, owner.as_ref(), options)?;
 
     if !options.redact {
         say(redaction::OFF);
     }
-    say(&format!("recording to {}", output.path().display()));
+    say(&format!("recording to {}", names.trace().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
     }
@@ -94,7 +97,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
             if let Some(sink) = session.intake.sink.take() {
                 let _ = sink.finish(trace::ClosingMetadata::default(), None);
             }
-            output.discard();
+            Store::discard(&names, options.retention);
             return Err(error.into());
         }
     };
@@ -104,14 +107,15 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
 /// On whose behalf, to where, and with which search path.
 struct Place {
     owner: Option<Owner>,
-    output: Output,
+    names: Names,
     path: OsString,
 }
 
 /// Refuses what can be refused before anything is set up.
 fn check(options: &Options) -> Result<Place, Error> {
     let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
-    let output = Output::check(&options.output, options.force)?;
+    let names = Names::of(&options.output);
+    Store::check(&names, options.retention, options.force)?;
     for &pid in &options.pids {
         if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
             return Err(Error::NoProcess(pid));
@@ -123,7 +127,7 @@ fn check(options: &Options) -> Result<Place, Error> {
     {
         return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
     }
-    Ok(Place { owner, output, path })
+    Ok(Place { owner, names, path })
 }
 
 /// The filters as the options that asked for them.
@@ -138,6 +142,7 @@ fn filters(options: &Options) -> Vec<String> {
 enum End {
     Signal(&'static str),
     Duration,
+    MaxSize,
     ProcessesExited,
     WriterFailed,
 }
@@ -147,6 +152,7 @@ impl End {
         match self {
             Self::Signal(name) => name,
             Self::Duration => "duration",
+            Self::MaxSize => "max_size",
             Self::ProcessesExited => "processes_exited",
             Self::WriterFailed => "writer_failed",
         }
@@ -159,6 +165,8 @@ struct Session {
     proc: ProcFs,
     anchors: Anchors,
     intake: Intake,
+    /// What the writer wants the user to know.
+    said: Option<Receiver<String>>,
 }
 
 impl Session {
@@ -166,7 +174,7 @@ impl Session {
     fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
         let capture = Capture::load(&bpf::Options {
             names: matcher.matching_names(),
-            payload_ring_bytes: options.ring_bytes,
+            payload_ring_bytes: options.buffer_bytes,
             ..bpf::Options::default()
         })?;
         let anchor = capture.clock_anchor();
@@ -176,26 +184,41 @@ impl Session {
             proc: ProcFs::new(anchor),
             anchors: Anchors::new(anchor),
             intake: Intake::new(Probing::start(anchor), anchor),
+            said: None,
         })
     }
 
     /// Makes the output file and begins the trace in it.
     fn open(
         &mut self,
-        output: &Output,
+        names: &Names,
         owner: Option<&Owner>,
         options: &Options,
     ) -> Result<(), Error> {
-        let file = output.create(owner)?;
         let anchor = self.capture.clock_anchor();
         let mut metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
         let redactor = redaction::start(options.redact, &mut metadata).map_err(Error::Host)?;
-        let create = Output::create_beside(owner);
-        let recording = Recording::create(file, output.path(), &metadata, options.sync, create)
-            .inspect_err(|_| output.discard())?;
-        let pipeline = Pipeline::new(recording, options.sync).redacting(redactor);
+        let plan = Plan {
+            names: names.clone(),
+            retention: options.retention,
+            sync: options.sync,
+            owner: owner.cloned(),
+            force: options.force,
+            metadata,
+        };
+        let (notes, said) = channel();
+        let store = Store::create(plan, notes).map_err(|error| match error {
+            StoreError::Output(error) => Error::Output(error),
+            StoreError::Trace(error) => {
+                Store::discard(names, options.retention);
+                Error::Trace(error)
+            }
+        })?;
+        let triggers = Triggers::new(options.snapshot_on.clone());
+        let pipeline = Pipeline::new(store, triggers, options.sync).redacting(redactor);
         self.intake.sink = Some(Sink::start(pipeline)?);
+        self.said = Some(said);
         Ok(())
     }
 
@@ -268,7 +291,7 @@ impl Session {
         mut self,
         options: &Options,
         mut launched: Option<Launched>,
-        mut signals: StopSignals,
+        mut signals: Requests,
         say: &mut dyn FnMut(&str),
     ) -> Result<Recorded, Error> {
         let started = Instant::now();
@@ -308,7 +331,14 @@ impl Session {
             {
                 status = launched.ended().map_err(Error::Command)?;
             }
-            let stop = signals.arrived().fold(None, |_, signal| Some(signal));
+            self.tell(say);
+            let mut stop = None;
+            for request in signals.arrived() {
+                match request {
+                    Request::Stop(signal) => stop = Some(signal),
+                    Request::Snapshot => self.snapshot("SIGUSR1"),
+                }
+            }
             if let Some(signal) = stop {
                 match launched.as_ref().filter(|_| status.is_none() && !forwarded) {
                     // The command decides what a signal means; a second one is for the recorder.
@@ -320,6 +350,9 @@ impl Session {
                     }
                     None => break End::Signal(signal.name()),
                 }
+            }
+            if self.intake.sink.as_ref().is_some_and(Sink::is_full) {
+                break End::MaxSize;
             }
             if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
                 break End::Duration;
@@ -362,13 +395,14 @@ impl Session {
         let sink = self.intake.sink.expect("the loop runs only with a sink");
         let Ended { finished, complaints, warning } = sink.finish(closing, Some(observed));
         complaints.iter().chain(&warning).for_each(|line| say(line));
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(
                 "no TLS plaintext was seen: see `probe` rows of the trace for what was looked into",
             );
         }
         if let (Some(mut launched), None) = (launched, status)
-            && matches!(end, End::Duration | End::WriterFailed)
+            && matches!(end, End::Duration | End::MaxSize | End::WriterFailed)
         {
             say("the recording has ended; the command goes on");
             status = Some(launched.wait().map_err(Error::Command)?);
@@ -381,6 +415,17 @@ impl Session {
             finished: finished.unfinished.is_none(),
             failure: finished.failure.or(finished.unfinished),
         })
+    }
+
+    fn snapshot(&mut self, reason: &str) {
+        if let Some(sink) = &mut self.intake.sink {
+            sink.snapshot(reason, clock::anchor().wall);
+        }
+    }
+
+    /// Tells what the writer has to say.
+    fn tell(&self, say: &mut dyn FnMut(&str)) {
+        self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
     }
 
     /// Moves what is in the rings to the sink.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
@@ -31,23 +31,35 @@ impl StopSignal {
     }
 }
 
-/// The requests to end that have arrived.
-pub struct StopSignals(SignalsInfo<WithOrigin>);
+/// What a signal asks of the recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To end.
+    Stop(StopSignal),
+    /// To take a snapshot and go on.
+    Snapshot,
+}
 
-impl StopSignals {
+/// The requests that have arrived.
+pub struct Requests(SignalsInfo<WithOrigin>);
+
+impl Requests {
     /// From now on these signals no longer kill the recorder.
     ///
     /// # Errors
     /// When the system refuses the handlers.
     pub fn install() -> io::Result<Self> {
-        SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).map(Self)
+        SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1]).map(Self)
     }
 
     /// Those that arrived since the last call.
-    pub fn arrived(&mut self) -> impl Iterator<Item = StopSignal> {
-        self.0.pending().map(|origin| StopSignal {
-            signal: origin.signal,
-            from_terminal: matches!(origin.cause, Cause::Kernel),
+    pub fn arrived(&mut self) -> impl Iterator<Item = Request> {
+        self.0.pending().map(|origin| match origin.signal {
+            SIGUSR1 => Request::Snapshot,
+            signal => Request::Stop(StopSignal {
+                signal,
+                from_terminal: matches!(origin.cause, Cause::Kernel),
+            }),
         })
     }
 }
@@ -58,11 +70,13 @@ mod tests {
 
     #[test]
     fn a_signal_sent_by_a_process_is_not_taken_for_the_terminals() {
-        let mut signals = StopSignals::install().unwrap();
+        let mut signals = Requests::install().unwrap();
         signal_hook::low_level::raise(SIGHUP).unwrap();
         let arrived: Vec<_> = signals.arrived().collect();
-        assert_eq!(arrived, [StopSignal { signal: SIGHUP, from_terminal: false }]);
-        assert_eq!(arrived[0].name(), "SIGHUP");
+        let stop = StopSignal { signal: SIGHUP, from_terminal: false };
+        assert_eq!((arrived, stop.name()), (vec![Request::Stop(stop)], "SIGHUP"));
+        signal_hook::low_level::raise(SIGUSR1).unwrap();
+        assert_eq!(signals.arrived().collect::<Vec<_>>(), [Request::Snapshot]);
         assert_eq!(signals.arrived().count(), 0);
     }
 }

@@ -36,6 +36,7 @@ const MAX_HELD_NS: i64 = MAX_BURST_AGE_NS + MAX_HOLD_NS;
 enum Message {
     Events { batch: Vec<Event>, now: WallNanos },
     Set(Entry),
+    Snapshot { reason: String, now: WallNanos },
     Finish(Box<(trace::ClosingMetadata, Option<Observed>)>),
 }
 
@@ -47,6 +48,8 @@ pub struct Sink {
     writer: JoinHandle<Ended>,
     /// Set by the writer when nothing more can be written.
     failed: Arc<AtomicBool>,
+    /// Set by the writer when the trace has the size at which to stop.
+    full: Arc<AtomicBool>,
     /// The last time anything was handed over.
     handed_over: WallNanos,
 }
@@ -63,13 +66,14 @@ impl Sink {
     pub fn start(pipeline: Pipeline) -> Result<Self, trace::Error> {
         let (queue, messages) = sync_channel(QUEUED_BATCHES);
         let failed = Arc::new(AtomicBool::new(false));
-        let shared = Arc::clone(&failed);
+        let full = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&failed), Arc::clone(&full));
         let writer = std::thread::Builder::new()
             .name("trace-writer".into())
-            .spawn(move || write(pipeline, &messages, &shared))
+            .spawn(move || write(pipeline, &messages, (&shared.0, &shared.1)))
             .map_err(trace::Error::Flush)?;
         let handed_over = WallNanos(0);
-        Ok(Self { batch: Vec::new(), batch_bytes: 0, queue, writer, failed, handed_over })
+        Ok(Self { batch: Vec::new(), batch_bytes: 0, queue, writer, failed, full, handed_over })
     }
 
     /// Takes in one event; waits while the writer is behind by more than the queue holds.
@@ -93,6 +97,19 @@ impl Sink {
     /// Sets an entry of the metadata, replacing what it was.
     pub fn set(&mut self, entry: Entry) {
         let _ = self.queue.send(Message::Set(entry));
+    }
+
+    /// Asks for a snapshot of everything handed over so far and what was taken in.
+    pub fn snapshot(&mut self, reason: &str, now: WallNanos) {
+        // The caller learns of a failure when it hands over by itself.
+        let _ = self.hand_over(now);
+        let _ = self.queue.send(Message::Snapshot { reason: reason.to_owned(), now });
+    }
+
+    /// Whether the trace has the size at which the recording is to stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
     }
 
     /// Hands over what was taken in, or, if that is nothing, the time, as long as the writer may
@@ -127,13 +144,18 @@ impl Sink {
     }
 }
 
-fn write(mut pipeline: Pipeline, messages: &Receiver<Message>, failed: &AtomicBool) -> Ended {
+fn write(
+    mut pipeline: Pipeline,
+    messages: &Receiver<Message>,
+    (failed, full): (&AtomicBool, &AtomicBool),
+) -> Ended {
     let mut log_due = Instant::now() + LOG_INTERVAL;
     loop {
         let message = messages.recv_timeout(log_due.saturating_duration_since(Instant::now()));
         match message {
             Ok(Message::Events { batch, now }) => pipeline.push(batch, now),
             Ok(Message::Set(entry)) => pipeline.set(entry),
+            Ok(Message::Snapshot { reason, now }) => pipeline.snapshot(&reason, now),
             Ok(Message::Finish(end)) => return pipeline.finish(end.0, end.1.as_ref()),
             Err(RecvTimeoutError::Timeout) => {}
             // The session ended without a word: it failed, and says why itself. Keep what there is.
@@ -150,5 +172,6 @@ fn write(mut pipeline: Pipeline, messages: &Receiver<Message>, failed: &AtomicBo
             log_due = Instant::now() + LOG_INTERVAL;
         }
         failed.store(pipeline.has_failed(), Ordering::Release);
+        full.store(pipeline.is_full(), Ordering::Release);
     }
 }

@@ -76,6 +76,9 @@ fn cause(cause: &str) -> String {
         "truncated" => "larger than one record may be",
         "map_full" => "more at once than the kernel table holds",
         "decode_error" => "a record that the recorder does not understand",
+        "unusable" => "what it refers to or continues was lost",
+        "disk_full" => "there was no room to write it",
+        "write_failed" => "it could not be written",
         unknown => return printable(unknown, TEXT_CHARS),
     };
     format!("{cause}: {meaning}")

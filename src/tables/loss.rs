@@ -51,18 +51,30 @@ const GAP: &str = "gap";
 pub struct Gaps {
     /// End of what was seen of each stream, and when.
     streams: HashMap<(u64, Direction), (u64, WallNanos)>,
+    /// Whether a stream may begin at any offset.
+    is_midway: bool,
     found: Vec<LossRow>,
 }
 
 impl Gaps {
+    /// Looks for holes in a trace that may begin in the middle of a recording: what lies before the
+    /// first byte of a stream is then in another trace. Otherwise offsets count from the first byte
+    /// seen, so a stream that begins above 0 has lost its beginning.
+    #[must_use]
+    pub fn new(is_midway: bool) -> Self {
+        Self { is_midway, ..Self::default() }
+    }
+
     /// Looks at an event; only `tls_data` matters, in stream order.
     pub fn push(&mut self, event: &Event) {
         let Body::TlsData(tls) = &event.body else {
             return;
         };
         let stream = (tls.conn_id, tls.direction);
-        let (seen_until, seen_ts) =
-            self.streams.get(&stream).copied().unwrap_or((tls.stream_offset, event.ts));
+        let (seen_until, seen_ts) = self.streams.get(&stream).copied().unwrap_or_else(|| {
+            let begins_at = if self.is_midway { tls.stream_offset } else { 0 };
+            (begins_at, event.ts)
+        });
         let hole = |first_ts, stream_offset, lost_bytes| LossRow {
             first_ts,
             last_ts: event.ts,
@@ -130,8 +142,8 @@ pub const LOSSES: Table<LossRow> = Table {
         Column::new(
             "cause",
             Cell::Text(|x| text(&x.cause)),
-            "Why: ring_full, copy_fault, truncated, map_full, decode_error as the recorder \
-             counted, or gap for a hole in a stream.",
+            "Why: ring_full, copy_fault, truncated, map_full, decode_error, unusable, disk_full or \
+             write_failed as the recorder counted, or gap for a hole in a stream.",
             NEVER,
         ),
         Column::new(
@@ -289,12 +301,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_joined_late_has_no_hole_at_its_start() {
-        assert_eq!(holes(&[data(1, 700, 10, 0)]), []);
+    fn a_lost_beginning_is_a_hole_unless_the_trace_begins_later() {
+        assert_eq!(holes(&[data(1, 700, 10, 0)]), [(1, 1, 0, 700)]);
+        let mut gaps = Gaps::new(true);
+        [data(1, 700, 10, 0), data(2, 712, 1, 0)].iter().for_each(|event| gaps.push(event));
+        let found: Vec<_> = gaps.finish().iter().map(|row| row.lost_bytes).collect();
+        assert_eq!(found, [2]);
     }
 
     #[test]
     fn hostile_offsets_do_not_overflow() {
-        assert_eq!(holes(&[data(1, u64::MAX, 10, 0), data(2, 0, 1, 0)]), []);
+        let lost = (1, 1, 0, u64::MAX);
+        assert_eq!(holes(&[data(1, u64::MAX, 10, 0), data(2, 0, 1, 0)]), [lost]);
     }
 }

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::footer::{MAGIC, MAX_GROUPS, shifted};
 use super::metadata::{Entry, Keys};
 use super::reader::Reader;
+use super::totals::Totals;
 use super::writer::{Limits, Summary};
 
 /// Writes one trace of row groups that exist.
@@ -33,6 +34,11 @@ impl<W: Write> Assembler<W> {
         Ok(Self { sink, draft: Draft::new(keys, Limits::default()), begun: false })
     }
 
+    /// Sets a key of the metadata that may be of any origin.
+    pub(crate) fn set_text(&mut self, key: &str, value: String) {
+        self.draft.keys.set_text(key, value);
+    }
+
     /// Sets an entry of the metadata, replacing what it was.
     pub fn set(&mut self, entry: Entry) {
         self.draft.keys.set(entry);
@@ -44,6 +50,20 @@ impl<W: Write> Assembler<W> {
     /// When it has columns that no trace of this version has, or others than those before it, when
     /// it is damaged or cannot be read, or when the sink cannot be written.
     pub fn copy(&mut self, reader: &Reader) -> Result<(), Error> {
+        self.copy_from(reader, 0)
+    }
+
+    /// The same without the rows that only repeat what the trace before it said: the first row
+    /// group of a part, where the metadata says that it has such rows.
+    ///
+    /// # Errors
+    /// As [`Assembler::copy`].
+    pub fn copy_next(&mut self, reader: &Reader) -> Result<(), Error> {
+        let has_carried = reader.origin().carried_rows > 0 && reader.group_count() > 0;
+        self.copy_from(reader, usize::from(has_carried))
+    }
+
+    fn copy_from(&mut self, reader: &Reader, first: usize) -> Result<(), Error> {
         let columns = reader.known_columns()?;
         if self.begun && columns.len() != self.draft.columns.len() {
             let (expected, found) = (self.draft.columns.len(), columns.len());
@@ -52,10 +72,16 @@ impl<W: Write> Assembler<W> {
         }
         self.draft.columns = columns;
         self.begun = true;
-        for group in 0..reader.group_count() {
+        for group in first..reader.group_count() {
             self.copy_group(reader, group)?;
         }
-        self.draft.totals.merge(&reader.totals()?);
+        let mut totals = reader.totals()?;
+        let mut left_out = Totals::default();
+        for event in reader.events_of_groups(0..first) {
+            left_out.count(&event?);
+        }
+        totals.subtract(&left_out);
+        self.draft.totals.merge(&totals);
         Ok(())
     }
 

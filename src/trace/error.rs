@@ -103,6 +103,9 @@ pub enum Error {
     /// A file cannot have that many row groups.
     #[error("the trace has as many row groups as a Parquet file can have")]
     TooManyGroups,
+    /// There is nothing to make a trace of.
+    #[error("there are no parts of a recording to put together")]
+    NoParts,
     /// It is still being recorded.
     #[error("'{path}' is still being recorded")]
     Live {
@@ -142,6 +145,7 @@ impl Error {
             Self::Memory(_) => Some("free some memory, or raise the recorder's memory limit"),
             Self::TooManyGroups => Some("record into several files: --rotate-size"),
             Self::LogDamaged { .. } => Some("copy the file and its .wal again, together"),
+            Self::NoParts => None,
             Self::Live { .. } => Some("wait for the recorder to finish, or stop it"),
             Self::Write(_) | Self::Flush(_) | Self::Log(_) => {
                 Some("check the free space of the output's file system")

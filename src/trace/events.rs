@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::decode::Rows;
 use super::error::Error;
-use super::order::{Inversions, Reorder, Stream};
+use super::order::{Inversions, Numbered, Reorder, Stream};
 use super::reader::{Shared, Skipped, next_batch};
 use super::schema::{Column, KINDS};
 use crate::event::Event;
@@ -37,14 +37,14 @@ pub struct Events {
     /// Row groups not begun yet.
     groups: Range<usize>,
     group: Option<Group>,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Numbered>,
 }
 
 impl Events {
-    pub(crate) fn new(shared: Arc<Shared>, kinds: Option<&[&str]>, first_group: usize) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, kinds: Option<&[&str]>, groups: Range<usize>) -> Self {
         let known = KINDS.iter().map(|kind| kind.name);
         let is_wanted = |kind: &&str| kinds.is_none_or(|kinds| kinds.contains(kind));
-        let groups = first_group..shared.group_count();
+        let groups = groups.start..groups.end.min(shared.group_count());
         let kinds_wanted = known.filter(is_wanted).collect();
         let all = kinds.is_none();
         Self { shared, kinds: kinds_wanted, all, groups, group: None, ready: VecDeque::new() }
@@ -67,16 +67,23 @@ impl Events {
     }
 }
 
-impl Iterator for Events {
-    type Item = Result<Event, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Events {
+    /// The next event with the number of its row, `seq`.
+    pub fn next_numbered(&mut self) -> Option<Result<(u64, Event), Error>> {
         if let Err(error) = self.advance() {
             self.group = None;
             self.groups = 0..0;
             return Some(Err(error));
         }
         self.ready.pop_front().map(Ok)
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_numbered().map(|next| next.map(|(_, event)| event))
     }
 }
 
@@ -114,15 +121,15 @@ impl Group {
     }
 
     /// Reads the next event of the group; false when there are no more.
-    fn advance(&mut self, shared: &Shared, out: &mut VecDeque<Event>) -> Result<bool, Error> {
+    fn advance(&mut self, shared: &Shared, out: &mut VecDeque<Numbered>) -> Result<bool, Error> {
         let position = |cursor: &&mut Cursor| cursor.head.as_ref().map(|(at, _)| *at);
         let live = self.cursors.iter_mut().filter(|cursor| cursor.head.is_some());
         let Some(first) = live.min_by_key(position) else {
             self.reorder.finish(out);
             return Ok(false);
         };
-        if let Some((_, event)) = first.head.take() {
-            self.reorder.push(event, out);
+        if let Some(((_, seq), event)) = first.head.take() {
+            self.reorder.push((seq, event), out);
         }
         first.advance(shared)?;
         Ok(true)

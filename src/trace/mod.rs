@@ -12,11 +12,16 @@
 
 mod arena;
 mod assembler;
+mod assembly;
 mod burst;
+mod carry;
 mod cells;
 mod chunk;
+mod clock_offset;
 mod clocks;
+mod cut;
 mod decode;
+mod derived;
 mod draft;
 mod dropped;
 mod encode;
@@ -28,6 +33,7 @@ pub mod fuzz;
 mod group;
 mod levels;
 mod log;
+mod merge;
 mod metadata;
 mod order;
 mod pages;
@@ -37,17 +43,24 @@ mod recording;
 mod recover;
 mod scan;
 pub mod schema;
+mod seq_set;
 mod source;
 mod thrift;
 mod totals;
 mod writer;
 
 pub use assembler::Assembler;
+pub use assembly::{Snapshot, assemble, part_entries};
 pub use burst::{Burst, MAX_BURST_AGE_NS};
+pub use carry::Carry;
+pub use clock_offset::{ClockOffset, Reason as ClockOffsetReason, clock_offsets};
 pub use clocks::ClockFacts;
+pub use cut::cut;
+pub use derived::Origin;
 pub use error::Error;
 pub use events::Events;
 pub use log::{log_path, next_log_path};
+pub use merge::{Input, Merged, merge};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata, Redacted,
 };

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use super::MAX_EVENT_BYTES;
 use crate::event::{Body, Direction, Event};
 
+/// An event and the number of its row.
+pub(crate) type Numbered = (u64, Event);
+
 /// One direction of one connection.
 pub(crate) type Stream = (u64, Direction);
 
@@ -41,7 +44,7 @@ impl Inversions {
 pub(crate) struct Reorder {
     /// Per stream, the offsets still to come, in order.
     expected: HashMap<Stream, VecDeque<u64>>,
-    held: HashMap<Stream, BTreeMap<(u64, usize), Event>>,
+    held: HashMap<Stream, BTreeMap<(u64, usize), Numbered>>,
     held_bytes: usize,
     held_count: usize,
 }
@@ -55,11 +58,11 @@ impl Reorder {
     }
 
     /// Takes in the next stored event and hands on those whose turn it is.
-    pub(crate) fn push(&mut self, event: Event, out: &mut VecDeque<Event>) {
-        let Some((stream, offset)) = position(&event) else { return out.push_back(event) };
+    pub(crate) fn push(&mut self, event: Numbered, out: &mut VecDeque<Numbered>) {
+        let Some((stream, offset)) = position(&event.1) else { return out.push_back(event) };
         let Some(expected) = self.expected.get_mut(&stream) else { return out.push_back(event) };
         if expected.front() != Some(&offset) {
-            self.held_bytes += payload_bytes(&event);
+            self.held_bytes += payload_bytes(&event.1);
             self.held_count += 1;
             self.held.entry(stream).or_default().insert((offset, self.held_count), event);
             // Only a file that is damaged or made to harm holds back this much.
@@ -77,14 +80,14 @@ impl Reorder {
             }
             expected.pop_front();
             let event = next.remove();
-            self.held_bytes -= payload_bytes(&event);
+            self.held_bytes -= payload_bytes(&event.1);
             out.push_back(event);
         }
     }
 
     /// Hands on what is still held, by stream and offset: an event before it was damaged. No stream
     /// is reordered after this.
-    pub(crate) fn finish(&mut self, out: &mut VecDeque<Event>) {
+    pub(crate) fn finish(&mut self, out: &mut VecDeque<Numbered>) {
         let mut held: Vec<_> = self.held.drain().collect();
         held.sort_unstable_by_key(|(stream, _)| *stream);
         out.extend(held.into_iter().flat_map(|(_, events)| events.into_values()));

@@ -5,6 +5,7 @@
 //! was not written for hostile files, is called behind [`guarded`].
 
 use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
 use super::decode::{TypeMismatch, reading_schema};
+use super::derived::Origin;
 use super::error::Error;
 use super::events::Events;
 use super::footer::{MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
@@ -34,6 +36,7 @@ use super::schema::{Column, READER_VERSION};
 use super::source::{Source, SourceRead};
 use super::totals::Totals;
 use super::{MAX_GROUP_LIST_VALUES, levels, pages, thrift};
+use crate::time::WallNanos;
 
 /// Most rows that one row group may claim; a recorder closes it long before. Bounds what is kept
 /// per row while a group is read.
@@ -202,6 +205,33 @@ impl Reader {
         u64::try_from(rows).unwrap_or(0)
     }
 
+    /// The times of the first and the last event, as the footer says; absent without rows, or where
+    /// the footer does not say.
+    #[must_use]
+    pub fn time_range(&self) -> Option<RangeInclusive<WallNanos>> {
+        let groups = self.shared.stored.metadata().row_groups().iter();
+        let ranges: Option<Vec<(i64, i64)>> = groups
+            .map(|group| {
+                let mut columns = group.columns().iter();
+                let ts = columns.find(|c| c.column_path().string() == Column::Ts.name())?;
+                match ts.statistics()? {
+                    Statistics::Int64(range) => Some((*range.min_opt()?, *range.max_opt()?)),
+                    _ => None,
+                }
+            })
+            .collect();
+        let ranges = ranges?;
+        let first = ranges.iter().map(|(first, _)| *first).min()?;
+        let last = ranges.iter().map(|(_, last)| *last).max()?;
+        Some(WallNanos(first)..=WallNanos(last))
+    }
+
+    /// Where the file comes from: recording, part, and whether it begins in the middle of it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.shared.keys)
+    }
+
     /// Columns of the file that this program does not know.
     #[must_use]
     pub fn unknown_columns(&self) -> Vec<&str> {
@@ -220,12 +250,12 @@ impl Reader {
     /// one stream by offset. Ends after the first error.
     #[must_use]
     pub fn events(&self, kinds: Option<&[&str]>) -> Events {
-        Events::new(Arc::clone(&self.shared), kinds, 0)
+        Events::new(Arc::clone(&self.shared), kinds, 0..usize::MAX)
     }
 
-    /// All events of the row groups from one on, counted from 0.
-    pub(crate) fn events_from_group(&self, group: usize) -> Events {
-        Events::new(Arc::clone(&self.shared), None, group)
+    /// All events of some of the row groups, counted from 0.
+    pub(crate) fn events_of_groups(&self, groups: Range<usize>) -> Events {
+        Events::new(Arc::clone(&self.shared), None, groups)
     }
 
     /// The rows as they are stored, with only these columns (those that the file has), in the order

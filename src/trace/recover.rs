@@ -313,7 +313,8 @@ fn totals_with(
     guarded(path, || draft.write_footer(&[], &mut whole))?;
     let file = file.try_clone().map_err(Error::Flush)?;
     let source = Source::with_tail(file, head_bytes, whole.into());
-    for event in Reader::from_source(path, source, None)?.events_from_group(first_group) {
+    for event in Reader::from_source(path, source, None)?.events_of_groups(first_group..usize::MAX)
+    {
         totals.count(&event?);
     }
     Ok(totals)

@@ -246,7 +246,7 @@ columns! {
     EventClass "event_class" Utf8 false "" ["loss"]
         "The kind of the events that were lost.";
     Cause "cause" Utf8 false "" ["loss"]
-        "Why: ring_full, copy_fault, truncated, map_full, decode_error; disk_full or write_failed where the recorder could not write.";
+        "Why: ring_full, copy_fault, truncated, map_full, decode_error, unusable; disk_full or write_failed where the recorder could not write.";
     LostEvents "lost_events" Int64 false "" ["loss"]
         "How many events were lost.";
     Path "path" Utf8 false "" ["probe"]

@@ -77,6 +77,13 @@ impl KindTotal {
         self.calls = self.calls.saturating_add(calls);
     }
 
+    fn subtract(&mut self, other: &Self) {
+        self.events = self.events.saturating_sub(other.events);
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.lost_bytes = self.lost_bytes.saturating_sub(other.lost_bytes);
+    }
+
     fn merge(&mut self, other: &Self) {
         self.events = self.events.saturating_add(other.events);
         self.calls = self.calls.saturating_add(other.calls);
@@ -175,6 +182,29 @@ impl Totals {
             *rows = rows.saturating_add(*count);
         }
         other.probes.binaries.values().for_each(|probe| self.probes.list(probe));
+    }
+
+    /// Takes rows out that were counted in; which binaries were looked into stays known.
+    pub fn subtract(&mut self, other: &Self) {
+        for (kind, gone) in &other.kinds {
+            if let Some(total) = self.kinds.get_mut(kind) {
+                total.subtract(gone);
+            }
+        }
+        for (key, gone) in &other.losses {
+            if let Some(lost) = self.losses.get_mut(key) {
+                lost.events = lost.events.saturating_sub(gone.events);
+                lost.bytes = lost.bytes.saturating_sub(gone.bytes);
+            }
+        }
+        for (state, gone) in &other.probes.rows {
+            if let Some(rows) = self.probes.rows.get_mut(state) {
+                *rows = rows.saturating_sub(*gone);
+            }
+        }
+        self.kinds.retain(|_, total| total.events > 0);
+        self.losses.retain(|_, lost| *lost != Tally::default());
+        self.probes.rows.retain(|_, rows| *rows > 0);
     }
 
     /// What was lost of one event class, for all causes together.

@@ -94,6 +94,15 @@ impl<W: Write + Send> Writer<W> {
         Ok(())
     }
 
+    /// Takes in one event whose row already has a number; later ones are counted on from it.
+    ///
+    /// # Errors
+    /// When the sink cannot be written; the trace is then unusable.
+    pub(crate) fn push_numbered(&mut self, event: Event, seq: u64) -> Result<(), Error> {
+        self.draft.next_seq = seq;
+        self.push(event)
+    }
+
     /// Rows that are not in a closed row group yet.
     #[must_use]
     pub fn open_rows(&self) -> usize {
@@ -103,6 +112,11 @@ impl<W: Write + Send> Writer<W> {
     /// Sets an entry of the metadata, replacing what it was.
     pub fn set(&mut self, entry: Entry) {
         self.draft.keys.set(entry);
+    }
+
+    /// Sets a key of the metadata that may be of any origin.
+    pub(crate) fn set_text(&mut self, key: &str, value: String) {
+        self.draft.keys.set_text(key, value);
     }
 
     /// Writes the open rows as one row group and forgets them. Nothing happens if there are none.
@@ -117,10 +131,23 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     /// When the sink cannot be written; the file is then not a valid trace.
-    pub fn finish(mut self, closing: ClosingMetadata) -> Result<Summary, Error> {
+    pub fn finish(self, closing: ClosingMetadata) -> Result<Summary, Error> {
+        let closing = closing.entries(&self.anchors);
+        self.end(&closing)
+    }
+
+    /// Writes what is open and a footer with the metadata as it is.
+    ///
+    /// # Errors
+    /// When the sink cannot be written; the file is then not a valid trace.
+    pub(crate) fn complete(self) -> Result<Summary, Error> {
+        self.end(&[])
+    }
+
+    fn end(mut self, closing: &[Entry]) -> Result<Summary, Error> {
         self.close_row_group()?;
         let mut footer = Counting { sink: &mut self.sink, bytes: 0 };
-        self.draft.write_footer(&closing.entries(&self.anchors), &mut footer)?;
+        self.draft.write_footer(closing, &mut footer)?;
         let file_bytes = self.draft.base_bytes + footer.bytes;
         self.sink.flush().map_err(Error::Flush)?;
         Ok(self.draft.summary(file_bytes))

@@ -19,6 +19,7 @@ mod facts;
 mod host;
 mod lifecycle;
 mod modes;
+mod parts;
 mod recorder;
 mod redaction;
 mod trace;
