@@ -298,6 +298,10 @@ fn merged_keys(inputs: &[Input], recordings: &Recordings) -> Keys {
     for key in [PART_KEY, CUT_KEY, MIDWAY_KEY] {
         base.remove(key);
     }
+    if !is_one {
+        // Counts of one recording.
+        base.remove("agentsight.redacted");
+    }
     let mut keys = inherited(&base);
     if is_midway {
         keys.set_text(MIDWAY_KEY, "true".to_owned());
