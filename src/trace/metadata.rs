@@ -323,6 +323,21 @@ mod tests {
     }
 
     #[test]
+    fn the_end_adds_its_anchors_and_otherwise_leaves_those_that_were_set() {
+        let anchor = |boot| ClockAnchor::new(crate::time::BootNanos(boot), WallNanos(7));
+        let set = |closing: &ClosingMetadata| {
+            let mut keys = Keys::default();
+            keys.set(Entry::clock_anchors(&[anchor(1), anchor(2)]));
+            closing.entries(&[anchor(1)]).into_iter().for_each(|entry| keys.set(entry));
+            keys.get(CLOCK_ANCHORS_KEY).unwrap().to_owned()
+        };
+        let closing = ClosingMetadata::default();
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(2)]).value);
+        let closing = ClosingMetadata { clock_anchors: vec![anchor(3)], ..closing };
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(3)]).value);
+    }
+
+    #[test]
     fn totals_are_in_a_footer_once() {
         let mut keys = Keys::new(&Metadata::default());
         keys.set_text("agentsight.kinds", "of another file".into());
