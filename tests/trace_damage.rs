@@ -12,8 +12,9 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use session::Random;
 use trace_file::{one_of_each, scratch, write};
 
@@ -231,4 +232,109 @@ fn a_small_file_that_unfolds_without_bound_is_refused() {
     assert!(std::fs::metadata(&path).unwrap().len() < 100_000);
     let error = read_any(&path).expect_err("expected the list to be refused");
     assert!(error.to_string().contains("column 'argv' of row group 0"), "{error}");
+}
+
+/// A trace of one process whose name is a few megabytes of one letter, many times over.
+fn bomb(path: &Path, column: &str, value_bytes: usize, values: usize, compression: Compression) {
+    let rows = values;
+    let text = "a".repeat(value_bytes);
+    let times = vec![1; rows];
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("ts", Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))),
+        ("seq", integers(0..rows as i64)),
+        ("kind", Arc::new(StringArray::from(vec!["process_exec"; rows]))),
+        (column, Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&text, rows)))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let keys =
+        VERSION_1.iter().map(|(key, value)| KeyValue::new(key.to_string(), value.to_string()));
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(keys.collect()))
+        .set_compression(compression)
+        .set_dictionary_enabled(false)
+        .set_data_page_size_limit(usize::MAX)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// Most memory this process has had, bytes.
+#[cfg(target_os = "linux")]
+fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Reads a file in another process and says how much memory that took at most.
+#[cfg(target_os = "linux")]
+fn read_apart(path: &Path) -> (String, u64) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "reader", "--ignored", "--nocapture"])
+        .env(READER_PATH, path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find_map(|line| line.split_once(READER_SAYS)).unwrap().1;
+    let (peak, result) = line.split_once(' ').unwrap();
+    (result.to_owned(), peak.parse().unwrap())
+}
+
+const READER_PATH: &str = "AGENTSIGHT_READER_PATH";
+const READER_SAYS: &str = "read with ";
+
+/// Not a test by itself: reads a file in a process of its own.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "the other tests start it"]
+fn reader() {
+    let Some(path) = std::env::var_os(READER_PATH) else { return };
+    let result = read_any(Path::new(&path)).map_err(|error| error.to_string());
+    println!("{READER_SAYS}{} {result:?}", peak_resident_bytes());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_that_unfold_to_gigabytes_are_refused_before_they_do() {
+    const MIB: usize = 1024 * 1024;
+    let (_directory, path) = scratch();
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(3).unwrap());
+    bomb(&path, "comm", MIB, 2, zstd);
+    let (result, usual_bytes) = read_apart(&path);
+    assert!(result.starts_with("Ok"), "{result}");
+
+    // One page of 600 MiB that takes 60 KB in the file.
+    bomb(&path, "comm", 100 * MIB, 6, zstd);
+    assert!(path.metadata().unwrap().len() < 200_000);
+    let (result, peak_bytes) = read_apart(&path);
+    assert!(result.contains("row group 0: expected pages of at most"), "{result}");
+    let most = usual_bytes + 16 * MIB as u64;
+    assert!(peak_bytes < most, "{peak_bytes} bytes resident, {usual_bytes} for a usual file");
+
+    // Also in a column that no event needs.
+    bomb(&path, "from_the_future", 100 * MIB, 6, zstd);
+    let (result, peak_bytes) = read_apart(&path);
+    assert!(result.contains("row group 0: expected pages of at most"), "{result}");
+    assert!(peak_bytes < most, "{peak_bytes} bytes resident, {usual_bytes} for a usual file");
+}
+
+#[test]
+fn a_footer_that_claims_endless_lists_is_refused_at_once() {
+    let (_directory, path) = scratch();
+    // Field 15 of the footer, which no version has: lists of 2^31 - 1 booleans, which the Parquet
+    // library would count through. A thousand of them would take it an hour.
+    let mut footer = vec![0xF9_u8];
+    for _ in 0..1000 {
+        footer.extend([0xF1, 0xFF, 0xFF, 0xFF, 0xFF, 0x07, 0x19]);
+    }
+    footer.extend([0x01, 0x00]);
+    let mut file = b"PAR1".to_vec();
+    file.extend(&footer);
+    file.extend((footer.len() as u32).to_le_bytes());
+    file.extend(b"PAR1");
+    std::fs::write(&path, file).unwrap();
+    assert!(matches!(open_error(&path), trace::Error::Damaged { .. }));
 }

@@ -221,8 +221,9 @@ impl ClosingMetadata {
     /// What is to be set when a recording ends that began with these clock anchors.
     #[must_use]
     pub fn entries(&self, start: &[ClockAnchor]) -> Vec<Entry> {
-        let anchors: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
-        let anchors = (!anchors.is_empty()).then(|| Entry::clock_anchors(&anchors));
+        let all: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
+        // Without later ones, what is there already stays: more may have been set on the way.
+        let anchors = (!self.clock_anchors.is_empty()).then(|| Entry::clock_anchors(&all));
         let stop = [Entry::stop_ts(self.stop_ts), Entry::stop_reason(self.stop_reason.clone())];
         anchors.into_iter().chain(stop).collect()
     }
@@ -319,6 +320,21 @@ mod tests {
         assert_eq!(keys.iter().map(|(key, _)| key).collect::<Vec<_>>(), before);
         keys.set_text("agentsight.from_the_future", "1".into());
         assert_eq!(keys.iter().last(), Some(("agentsight.from_the_future", "1")));
+    }
+
+    #[test]
+    fn the_end_adds_its_anchors_and_otherwise_leaves_those_that_were_set() {
+        let anchor = |boot| ClockAnchor::new(crate::time::BootNanos(boot), WallNanos(7));
+        let set = |closing: &ClosingMetadata| {
+            let mut keys = Keys::default();
+            keys.set(Entry::clock_anchors(&[anchor(1), anchor(2)]));
+            closing.entries(&[anchor(1)]).into_iter().for_each(|entry| keys.set(entry));
+            keys.get(CLOCK_ANCHORS_KEY).unwrap().to_owned()
+        };
+        let closing = ClosingMetadata::default();
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(2)]).value);
+        let closing = ClosingMetadata { clock_anchors: vec![anchor(3)], ..closing };
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(3)]).value);
     }
 
     #[test]

@@ -128,3 +128,22 @@ pub(crate) fn resend_history(turns: usize, seed: u64, out: &mut impl FnMut(Event
         }
     }
 }
+
+/// Several different sessions of `turns` requests each, turn by turn in turns, as agents that work
+/// side by side.
+pub(crate) fn interleaved(sessions: u64, turns: usize, out: &mut dyn FnMut(Event)) {
+    let mut queues: Vec<std::collections::VecDeque<Event>> = (0..sessions)
+        .map(|session| {
+            let mut events = std::collections::VecDeque::new();
+            resend_history(turns, 100 + session, &mut |event| events.push_back(event));
+            events
+        })
+        .collect();
+    while let Some(queue) = queues
+        .iter_mut()
+        .filter(|queue| !queue.is_empty())
+        .min_by_key(|queue| queue.front().map(|event| event.ts))
+    {
+        queue.pop_front().into_iter().for_each(&mut *out);
+    }
+}

@@ -19,7 +19,7 @@ use agentsight::trace::Sync;
 use super::{PROGRAM, say};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RecordArgs {
     /// Record processes of this name and their descendants, running or yet to start: the name of the
     /// executable, of argv[0], or of the script an interpreter runs. May be repeated.
     #[arg(short = 'c', long = "comm", value_name = "NAME")]
@@ -90,7 +90,7 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-impl Args {
+impl RecordArgs {
     fn options(self) -> anyhow::Result<Options> {
         if self.names.is_empty() && self.pids.is_empty() && self.command.is_empty() {
             let error = std::io::Error::other("nothing to record was named");
@@ -127,7 +127,7 @@ impl Args {
 }
 
 /// Records, and ends as the command did.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let options = args.options()?;
     let recorded = record(&options, &mut say).map_err(|error| {
         let hint = error.hint();
