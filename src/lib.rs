@@ -20,9 +20,9 @@ pub mod capture;
 pub mod cli;
 pub mod event;
 pub mod reconstruct;
-pub mod redact;
 #[cfg(feature = "record")]
 pub mod record;
+pub mod redact;
 pub mod time;
 pub mod trace;
 

@@ -105,7 +105,7 @@ impl Connection {
 }
 
 /// Sends a session of `turns` requests, single calls in the order of capture, to `out`.
-pub(crate) fn resend_history(turns: usize, seed: u64, out: &mut impl FnMut(Event)) {
+pub(crate) fn resend_history(turns: usize, seed: u64, out: &mut (impl FnMut(Event) + ?Sized)) {
     let mut random = Random::new(seed);
     let mut connection = Connection::new(seed);
     let mut messages = format!("{:?}", random.text(40_000));
