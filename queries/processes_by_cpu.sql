@@ -1,4 +1,4 @@
--- Which processes used the CPU, how much memory, and how did they end?
+-- Which processes used most CPU time, and how much memory?
 --
 -- Columns:
 --   pid: process id

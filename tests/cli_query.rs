@@ -122,11 +122,11 @@ fn named_queries_take_parameters_as_values() {
         "no named query 'llm_calls_lits'",
         "did you mean 'llm_calls_list'?",
     );
-    let wrong = [DEMO, "--named", "processes_commands", "--param", "failed_only=perhaps"];
+    let wrong = [DEMO, "--named", "processes_list", "--param", "failed_only=perhaps"];
     assert_fails(&wrong, "expected true or false, found 'perhaps'", "");
-    let unknown = [DEMO, "--named", "processes_commands", "--param", "x=1"];
-    assert_fails(&unknown, "has no parameter 'x'", "it takes failed_only");
-    let injected = [DEMO, "--named", "processes_commands", "--param", "failed_only=true OR 1=1"];
+    let unknown = [DEMO, "--named", "processes_list", "--param", "x=1"];
+    assert_fails(&unknown, "has no parameter 'x'", "it takes commands_only, failed_only");
+    let injected = [DEMO, "--named", "processes_list", "--param", "failed_only=true OR 1=1"];
     assert_fails(&injected, "expected true or false", "");
 }
 
@@ -158,7 +158,7 @@ fn a_trace_may_have_any_name() {
         let path = path.to_str().unwrap();
         let rows = answer(&[path, "SELECT count(*) AS n FROM events", "--format", "csv"]);
         assert_eq!(rows, "n\n217\n", "{name}");
-        assert!(answer(&[path]).starts_with("Trace\n"), "{name}");
+        assert!(answer(&[path]).starts_with("Trace  "), "{name}");
     }
 }
 
@@ -271,23 +271,23 @@ fn files_that_are_no_trace_are_named_with_what_they_are() {
     let cut = place("cut.parquet");
     for bytes in [5, whole.len() / 2, whole.len() - 1] {
         fs::write(&cut, &whole[..bytes]).unwrap();
-        refused(&cut, "is cut short", "copy it again");
+        refused(&cut, "is cut short", "the copy is incomplete");
     }
 }
 
 #[test]
 fn traces_and_sql_are_not_mistaken_for_each_other() {
-    assert_fails(&["SELECT 1"], "expected one trace, found 0", "give the path");
-    assert_fails(&[], "expected one trace, found 0", "give the path");
+    assert_fails(&["SELECT 1"], "expected a trace, found none", "give the path");
+    assert_fails(&[], "expected a trace, found none", "give the path");
     let missing = ["my run.parquet"];
     assert_fails(&missing, "cannot read 'my run.parquet'", "check the path");
     assert_fails(&["run.parquet", "SELECT 1"], "cannot read 'run.parquet'", "check the path");
-    assert_fails(&[DEMO, DEMO, "SELECT 1"], "expected one trace, found 2", "one trace at a time");
     assert_fails(
-        &[DEMO, "events"],
-        "expected one trace, found 2",
-        "SQL is one argument with white",
+        &[DEMO, DEMO, "SELECT 1"],
+        "'fixtures/traces/demo.parquet' is given twice",
+        "once",
     );
+    assert_fails(&[DEMO, "events"], "cannot read 'events'", "SQL is one argument with white space");
 }
 
 #[test]

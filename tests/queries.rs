@@ -13,6 +13,8 @@ use std::fs;
 
 use agentsight::query::print::{Format, print};
 use agentsight::query::{Options, Session, library};
+use agentsight::trace::Reader;
+use agentsight::trace::schema::FORMAT_VERSION;
 use traces::STORED;
 
 fn open(stored: &traces::Stored) -> Session {
@@ -38,6 +40,24 @@ fn every_query_gives_what_is_stored_for_every_trace() {
         differences.extend(golden::difference(&format!("queries/{}.csv", query.name), &made));
     }
     golden::assert_none(&differences);
+}
+
+/// A file that is stored for good: a format that could once be written stays readable.
+#[test]
+fn every_query_runs_on_a_stored_trace_of_every_format_version() {
+    let mut versions = BTreeSet::new();
+    for entry in fs::read_dir(STORED[0].path().parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let reader = Reader::open(&path).unwrap_or_else(|error| panic!("{error}"));
+        let version: u32 = reader.metadata()["agentsight.format_version"].parse().unwrap();
+        versions.insert(version);
+        let session = Session::open(&[path], Options::default()).unwrap();
+        for query in library::all() {
+            assert!(!result(&session, query.name).is_empty(), "{}", query.name);
+        }
+    }
+    let written: BTreeSet<u32> = (1..=FORMAT_VERSION).collect();
+    assert_eq!(versions, written, "fixtures/traces lacks a trace of a format version");
 }
 
 #[test]

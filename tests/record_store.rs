@@ -45,6 +45,7 @@ impl Place {
             names: self.names.clone(),
             retention,
             sync: Sync::None,
+            limits: agentsight::trace::Limits::default(),
             owner: None,
             force: false,
             metadata: Metadata { recording_id: "of-this-test".into(), ..metadata() },

@@ -155,7 +155,7 @@ fn an_output_file_is_overwritten_only_when_asked() {
     assert!(run(&[trace, "-o", out]).status.success());
     fs::write(out, "mine").unwrap();
     let message = failure(&[trace, "-o", out]);
-    assert!(message.contains("exists") && message.contains("hint: --force"), "{message}");
+    assert!(message.contains("exists") && message.contains("hint: add --force"), "{message}");
     assert_eq!(fs::read_to_string(out).unwrap(), "mine");
     assert!(run(&[trace, "-o", out, "--force"]).status.success());
     assert!(fs::read_to_string(out).unwrap().starts_with("agentsight report"));

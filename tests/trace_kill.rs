@@ -153,16 +153,19 @@ fn record_as_a_session(path: &Path, mut acknowledged: Acknowledgements) {
     use agentsight::record::store::{Plan, Store};
     use agentsight::record::trigger::Triggers;
 
+    let limits = Limits { group_bytes: 1_500_000, ..Limits::default() };
     let plan = Plan {
         names: Names::of(path),
         retention: Retention::Whole,
         sync: Sync::None,
+        limits,
         owner: None,
         force: false,
         metadata: metadata(),
     };
-    let store = Store::create(plan, std::sync::mpsc::channel().0).unwrap();
-    let pipeline = Pipeline::new(store, Triggers::new(Vec::new()), Sync::None);
+    let (notes, _said) = std::sync::mpsc::channel();
+    let store = Store::create(plan, notes).unwrap();
+    let pipeline = Pipeline::new(store, Triggers::default(), Sync::None);
     let mut sink = Sink::start(pipeline).unwrap();
     let mut random = Random::new(u64::from(std::process::id()));
     let mut offsets = Offsets::default();

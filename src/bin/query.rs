@@ -107,7 +107,7 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
     let (traces, question) = question(&args)?;
     let output = Output::new(args.output.as_deref(), args.force, &traces)?;
     let options = Options { memory_limit_bytes: args.memory_limit };
-    let session = Session::open(&traces, options).map_err(explained)?;
+    let session = Session::open(&traces, options).map_err(|error| not_opened(error, &traces))?;
     let mut shortfalls = Shortfalls::default();
     let mut say = |at_end| {
         let new = shortfalls.look(&session, args.strict && at_end);
@@ -149,6 +149,17 @@ fn ask(
         }
         Question::Overview => print(session.named(overview::FACTS, &[])?, format, out),
     }
+}
+
+/// Why the traces could not be opened. SQL without white space in it was taken for a trace.
+fn not_opened(error: query::Error, traces: &[PathBuf]) -> anyhow::Error {
+    let is_one_word = |path: &PathBuf| !path.exists() && path.components().count() == 1;
+    let last = traces.last().filter(|path| traces.len() > 1 && is_one_word(path));
+    let hint = last
+        .filter(|path| path.extension().is_none())
+        .map(|_| "check the path; SQL is one argument with white space in it".to_owned());
+    let known = error.hint();
+    hinted(error, hint.or(known))
 }
 
 /// An error of the library with its hint.

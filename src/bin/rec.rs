@@ -37,12 +37,12 @@ struct Args {
     #[command(subcommand)]
     subcommand: Option<Job>,
     #[command(flatten)]
-    recording: recording::Args,
+    recording: recording::RecordArgs,
 }
 
 #[derive(Subcommand)]
 enum Job {
-    Repair(repair::Args),
+    Repair(repair::RepairArgs),
     Cut(derive::CutArgs),
     Merge(derive::MergeArgs),
 }

@@ -97,41 +97,49 @@ const NAMED: usize = 5;
 
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let trace = &self.trace;
-        match &self.kind {
-            ShortfallKind::Unfinished(completeness) => {
-                write!(f, "'{trace}' is incomplete: {}", describe(completeness))
-            }
-            ShortfallKind::MissingPart(part) => {
-                write!(f, "'{trace}' is incomplete: part {part} of the recording was not given")
-            }
-            ShortfallKind::Lost { events, bytes } => write!(
+        let Self { trace, kind } = self;
+        let verdict = if kind.is_incomplete() { " is incomplete" } else { "" };
+        write!(f, "'{trace}'{verdict}: {kind}")
+    }
+}
+
+/// A sentence with a small first letter and no full stop.
+impl fmt::Display for ShortfallKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfinished(completeness) => f.write_str(&describe(completeness)),
+            Self::MissingPart(part) => write!(f, "part {part} of the recording was not given"),
+            Self::Lost { events, bytes } => write!(
                 f,
-                "'{trace}' is incomplete: {events} events and {bytes} bytes of payload were lost \
-                 while it was recorded"
+                "{} and {} of payload were lost while it was recorded",
+                counted(*events, "event"),
+                counted(*bytes, "byte")
             ),
-            ShortfallKind::UnknownKinds(kinds) => write!(
+            Self::UnknownKinds(kinds) => {
+                let events = kinds.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+                write!(
+                    f,
+                    "{} of kinds that this version does not know ({}) are passed over, a newer \
+                     agentsight reads them",
+                    counted(events, "event"),
+                    listed(kinds.keys())
+                )
+            }
+            Self::UnknownColumns(columns) => write!(
                 f,
-                "'{trace}' holds {} events of kinds that this version does not know ({}), which \
-                 are passed over; a newer agentsight reads them",
-                kinds.values().fold(0_u64, |sum, count| sum.saturating_add(*count)),
-                listed(kinds.keys())
-            ),
-            ShortfallKind::UnknownColumns(columns) => write!(
-                f,
-                "'{trace}' has columns that this version does not know ({}), which are passed \
-                 over; a newer agentsight reads them",
+                "columns that this version does not know ({}) are passed over, a newer agentsight \
+                 reads them",
                 listed(columns)
             ),
-            ShortfallKind::Damaged { rows, first } => {
-                write!(f, "'{trace}' has {rows} damaged rows, which were passed over: {first}")
+            Self::Damaged { rows, first } => {
+                write!(f, "{} passed over: {first}", counted(*rows, "damaged row"))
             }
         }
     }
 }
 
 /// How a recording ended, for a person to read; starts with a small letter and has no full stop.
-pub(crate) fn describe(completeness: &Completeness) -> String {
+pub(super) fn describe(completeness: &Completeness) -> String {
     const TORN: &str = "what came after the last complete write is missing";
     let recovery = match completeness {
         Completeness::Complete => return "the recorder finished".into(),
@@ -261,6 +269,7 @@ mod tests {
         assert_eq!(listed(&names), "k0, k1, k2, k3, k4 and 3 more");
         let kind = ShortfallKind::UnknownKinds([("a".to_owned(), 2), ("b".to_owned(), 1)].into());
         let line = Shortfall { trace: "t".into(), kind }.to_string();
-        assert!(line.starts_with("'t' holds 3 events of kinds") && line.contains("(a, b)"));
+        assert!(line.starts_with("'t' is incomplete: 3 events of kinds"), "{line}");
+        assert!(line.contains("(a, b)"), "{line}");
     }
 }

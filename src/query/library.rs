@@ -33,7 +33,6 @@ const FILES: &[(&str, &str)] = embedded![
     "probes_by_state",
     "processes_by_cpu",
     "processes_by_peak_rss",
-    "processes_commands",
     "processes_list",
     "samples_during_calls",
     "trace_facts",

@@ -1,50 +1,64 @@
 //! What `agentsight-query TRACE` shows when it is asked nothing: what kind of trace this is, how
-//! complete it is and what is in it. Each section is a named query.
+//! complete it is and what is in it.
+//!
+//! It comes from the metadata and the statistics of row groups, so that it costs the same for a
+//! recording of ten hours as for one of a minute. Of the rows it reads those of processes, if they
+//! are few. What takes more is a named query or a report, and is named at the end.
+
+mod recording;
+mod sections;
 
 use std::io::Write;
 
 use super::Session;
+use super::facts::Facts;
 use super::print::{PrintError, print_table};
-
-/// Title and named query of each section.
-const SECTIONS: &[(&str, &str)] = &[
-    ("Trace", "trace_facts"),
-    ("Events", "events_by_kind"),
-    ("Processes", "processes_list"),
-    ("Agents", "llm_calls_agents"),
-    ("Probes", "probes_by_state"),
-    ("Losses", "losses_by_cause"),
-    ("Gaps", "losses_gaps"),
-];
-
-/// Rows of a section that are shown.
-const MOST_ROWS: usize = 40;
+use super::traces::Named;
 
 /// The named query whose rows are the overview in formats other than a table.
 pub const FACTS: &str = "trace_facts";
 
-/// Writes the overview.
+/// Rows of a section that are shown.
+const MOST_ROWS: usize = 40;
+
+/// Writes what is known of each trace.
 ///
 /// # Errors
-/// When the trace cannot be read or the output not be written.
+/// When a trace cannot be read or the output not be written.
 pub fn print(session: &Session, out: &mut dyn Write) -> Result<(), PrintError> {
-    for (at, (title, query)) in SECTIONS.iter().enumerate() {
+    for (at, trace) in session.traces.iter().enumerate() {
         if at > 0 {
             writeln!(out)?;
         }
-        let rows = session.named(query, &[])?;
-        let schema = rows.schema();
-        let batches = rows.collect_batches()?;
-        if batches.iter().all(|batch| batch.num_rows() == 0) {
-            writeln!(out, "{title}: none")?;
+        print_trace(trace, out)?;
+    }
+    Ok(())
+}
+
+fn print_trace(trace: &Named, out: &mut dyn Write) -> Result<(), PrintError> {
+    let facts = Facts::of(trace.source.readers());
+    for (name, text) in recording::lines(trace, &facts)? {
+        writeln!(out, "{name:<13} {text}")?;
+    }
+    for section in sections::all(trace, &facts)? {
+        writeln!(out)?;
+        if section.rows.num_rows() == 0 {
+            writeln!(out, "{}: {}", section.title, section.none)?;
             continue;
         }
-        writeln!(out, "{title}")?;
-        let hidden =
-            print_table(&mut batches.into_iter().map(Ok), &schema, MOST_ROWS, out)?.hidden_rows;
+        writeln!(out, "{}", section.title)?;
+        let schema = section.rows.schema();
+        let mut batches = std::iter::once(Ok(section.rows));
+        let hidden = print_table(&mut batches, &schema, MOST_ROWS, out)?.hidden_rows;
         if hidden > 0 {
-            writeln!(out, "{hidden} more rows: --named {query} shows all")?;
+            writeln!(out, "{hidden} more rows: --named {} shows all", section.query)?;
         }
     }
+    writeln!(out)?;
+    writeln!(
+        out,
+        "Calls to models, gaps in streams and CPU time are read from the rows: agentsight-report, or\n\
+         --named llm_calls_list, losses_gaps, processes_by_cpu; --list shows all."
+    )?;
     Ok(())
 }

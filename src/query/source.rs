@@ -115,7 +115,10 @@ impl Source {
     }
 
     /// The events of some kinds, file by file.
-    fn events(&self, kinds: &[&str]) -> impl Iterator<Item = Result<Event, trace::Error>> {
+    pub(super) fn events(
+        &self,
+        kinds: &[&str],
+    ) -> impl Iterator<Item = Result<Event, trace::Error>> {
         self.readers.iter().flat_map(|reader| reader.events(Some(kinds)))
     }
 

@@ -77,9 +77,8 @@ fn joined(readers: Vec<Reader>) -> Vec<Vec<Reader>> {
 
 /// Which part of which recording a file is, if it is only a part.
 pub(super) fn part_of(reader: &Reader) -> Option<(String, u32)> {
-    let keys = reader.metadata();
-    let part = keys.get("agentsight.part")?.parse().ok()?;
-    Some((keys.get("agentsight.recording_id")?.clone(), part))
+    let origin = reader.origin();
+    Some((origin.recording_id, origin.part?))
 }
 
 /// The names of traces: the last component of the path, or as many as tell it from all others.

@@ -24,6 +24,7 @@ pub fn metadata(
         host: host(),
         clock_anchors: vec![anchor],
         filters,
+        redaction: String::new(),
     })
 }
 

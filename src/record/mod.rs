@@ -26,6 +26,7 @@ pub mod parts;
 pub mod pipeline;
 pub mod probing;
 pub mod publish;
+pub mod redaction;
 pub mod retention;
 pub mod ring;
 pub mod search;

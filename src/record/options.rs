@@ -19,6 +19,8 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// The trace file.
     pub output: PathBuf,
+    /// Whether credentials are replaced before anything is stored.
+    pub redact: bool,
     /// Whether an existing file may be replaced.
     pub force: bool,
     /// Time between two looks at `/proc`.

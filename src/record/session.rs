@@ -19,6 +19,7 @@ use super::options::Options;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
 use super::probing::{Probing, Report};
+use super::redaction;
 use super::search;
 use super::signals::{Request, Requests};
 use super::sink::Sink;
@@ -82,6 +83,9 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     }
     session.open(&names, owner.as_ref(), options)?;
 
+    if !options.redact {
+        say(redaction::OFF);
+    }
     say(&format!("recording to {}", names.trace().display()));
     if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
         say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
@@ -192,12 +196,14 @@ impl Session {
         options: &Options,
     ) -> Result<(), Error> {
         let anchor = self.capture.clock_anchor();
-        let metadata =
+        let mut metadata =
             host::metadata(anchor, &options.command_line, filters(options)).map_err(Error::Host)?;
+        let redactor = redaction::start(options.redact, &mut metadata).map_err(Error::Host)?;
         let plan = Plan {
             names: names.clone(),
             retention: options.retention,
             sync: options.sync,
+            limits: trace::Limits::default(),
             owner: owner.cloned(),
             force: options.force,
             metadata,
@@ -211,7 +217,8 @@ impl Session {
             }
         })?;
         let triggers = Triggers::new(options.snapshot_on.clone());
-        self.intake.sink = Some(Sink::start(Pipeline::new(store, triggers, options.sync))?);
+        let pipeline = Pipeline::new(store, triggers, options.sync).redacting(redactor);
+        self.intake.sink = Some(Sink::start(pipeline)?);
         self.said = Some(said);
         Ok(())
     }
@@ -387,8 +394,8 @@ impl Session {
         };
         let observed = self.intake.observed.with_kernel(self.capture.losses()?);
         let sink = self.intake.sink.expect("the loop runs only with a sink");
-        let Ended { finished, complaints } = sink.finish(closing, Some(observed));
-        complaints.iter().for_each(|complaint| say(complaint));
+        let Ended { finished, complaints, warning } = sink.finish(closing, Some(observed));
+        complaints.iter().chain(&warning).for_each(|line| say(line));
         self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
         if !self.intake.saw_plaintext {
             say(

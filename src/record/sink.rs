@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Observed;
 use super::pipeline::{Ended, Pipeline};
 use crate::event::{Body, Event};
+use crate::redact::MAX_HOLD_NS;
 use crate::time::WallNanos;
 use crate::trace::{self, Entry, MAX_BURST_AGE_NS};
 
@@ -28,6 +29,9 @@ const EVENT_BYTES: usize = size_of::<Event>() + 128;
 /// How often the log is written. What happened before is safe from a killed recorder a second
 /// later: joining calls and closing a row group may each hold it up for a part of the rest.
 const LOG_INTERVAL: Duration = Duration::from_millis(400);
+
+/// The longest that the writer waits with an event for those that follow.
+const MAX_HELD_NS: i64 = MAX_BURST_AGE_NS + MAX_HOLD_NS;
 
 enum Message {
     Events { batch: Vec<Event>, now: WallNanos },
@@ -109,12 +113,12 @@ impl Sink {
     }
 
     /// Hands over what was taken in, or, if that is nothing, the time, as long as the writer may
-    /// hold bursts that wait for it; waits while the writer is behind.
+    /// hold events that wait for it; waits while the writer is behind.
     ///
     /// # Errors
     /// When nothing more can be written.
     pub fn hand_over(&mut self, now: WallNanos) -> Result<(), WriterFailed> {
-        let waits = now.0.saturating_sub(self.handed_over.0) <= 2 * MAX_BURST_AGE_NS;
+        let waits = now.0.saturating_sub(self.handed_over.0) <= 2 * MAX_HELD_NS;
         if !self.batch.is_empty() || waits {
             if !self.batch.is_empty() {
                 self.handed_over = now;

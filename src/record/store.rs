@@ -18,8 +18,8 @@ use super::snapshots::Snapshots;
 use crate::event::Event;
 use crate::time::WallNanos;
 use crate::trace::{
-    self, Carry, ClosingMetadata, Entry, Error, Finished, Metadata, Reader, Recording, Snapshot,
-    Summary, Sync, Tally,
+    self, Carry, ClosingMetadata, Entry, Error, Finished, Limits, Metadata, Reader, Recording,
+    Snapshot, Summary, Sync, Tally,
 };
 
 /// Parts of a rotation that a snapshot holds at most, the newest: all of them are open files.
@@ -37,6 +37,8 @@ pub struct Plan {
     pub retention: Retention,
     /// What is to survive a power failure.
     pub sync: Sync,
+    /// When row groups close.
+    pub limits: Limits,
     /// To whom the files belong.
     pub owner: Option<Owner>,
     /// Whether existing files may be replaced.
@@ -354,13 +356,11 @@ impl Store {
         // Earlier files of a rotation are gone by now, if they were to be replaced.
         let output = Output::check(&self.open_path, self.plan.force && is_only)?;
         let owner = self.plan.owner.as_ref();
-        let mut open = Recording::create(
-            output.create(owner)?,
-            &self.open_path,
-            &self.plan.metadata,
-            self.plan.sync,
-            Output::create_beside(owner),
-        )?;
+        let file = output.create(owner)?;
+        let (metadata, create) = (&self.plan.metadata, Output::create_beside(owner));
+        let open = Recording::create(file, &self.open_path, metadata, self.plan.sync, create)
+            .inspect_err(|_| output.discard())?;
+        let mut open = open.with_limits(self.plan.limits);
         open.continue_seq(self.next_seq);
         self.carried = trace::Totals::default();
         if let Some(carry) = &self.carry {

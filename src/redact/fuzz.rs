@@ -31,10 +31,13 @@ pub fn events(script: &[u8]) {
     bodies(script);
 }
 
-/// What of an event must not change, by stream.
+/// What of an event must not change: time, offset, captured bytes, lost bytes.
+type Shape = (WallNanos, u64, usize, u64);
+
+/// The shapes of events by stream, in order.
 #[derive(Default)]
 struct Streams {
-    shapes: HashMap<(u64, u8), Vec<(WallNanos, u64, usize, u64)>>,
+    shapes: HashMap<(u64, u8), Vec<Shape>>,
     payload_bytes: u64,
 }
 

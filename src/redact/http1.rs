@@ -17,12 +17,12 @@ use super::mask::{Mask, Span};
 use super::message::{Facts, Framing, SizeLine};
 use super::names::{self, Field};
 
+mod fragment;
+
 /// Longest line kept whole; what comes after is replaced without having been looked at.
 pub(super) const MAX_LINE_BYTES: usize = 64 << 10;
 /// The same where it is not known that this is a line of a head; longer ones are none.
 const MAX_DOUBTFUL_LINE_BYTES: usize = 16 << 10;
-/// Longest name of a field expected after the rest of another one.
-const MAX_NAME_BYTES: usize = 64;
 /// Requests that may wait for their responses; with more, methods are not known any more.
 const MAX_METHODS: usize = 128;
 
@@ -416,65 +416,6 @@ impl Parser {
         self.state = State::Fill { line_ended: line_end.is_some() };
     }
 
-    /// After a gap: is this the rest of a field? It is, if a field follows, or the end of the head.
-    fn fragment(
-        &mut self,
-        first_end: Option<usize>,
-        input: &mut &[u8],
-        shared: &mut Shared,
-        out: &mut Output<'_>,
-    ) {
-        let Some(first_end) = first_end else {
-            let known = self.line.len();
-            let ended = self.collect(input, MAX_DOUBTFUL_LINE_BYTES);
-            let new = &self.line[known..];
-            let fits = new.iter().all(|byte| matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~'));
-            let too_long = self.line.len() > MAX_DOUBTFUL_LINE_BYTES;
-            if !fits || too_long || (ended && !self.in_secret && !self.line.ends_with(b"\r\n")) {
-                self.fail_fragment(self.line.len());
-            } else if ended {
-                self.state = State::Fragment { first_end: Some(self.line.len()) };
-            }
-            return;
-        };
-        let byte = input[0];
-        self.line.push(byte);
-        self.pass_over(input, 1);
-        let (first, second) = self.line.split_at(first_end);
-        match (second, byte) {
-            (b" " | b"\t", _) => self.state = State::Fragment { first_end: None },
-            (b"\r", _) => {}
-            (b"\r\n" | b"\n", _) if self.in_secret || may_end_head(first) => {
-                self.fill(0, first_end, out);
-                self.drop_line();
-                shared.http1 = true;
-                self.state = State::Lost { line_start: true };
-            }
-            ([name @ .., b':'], _) if !name.is_empty() && (self.in_secret || !in_events(name)) => {
-                self.fill(0, first_end, out);
-                self.line.drain(..first_end);
-                shared.http1 = true;
-                self.facts = Facts::default();
-                (self.trailer, self.doubtful) = (false, true);
-                self.state = State::Fields;
-            }
-            (name, byte) if head::is_name_byte(byte) && name.len() <= MAX_NAME_BYTES => {}
-            _ => self.fail_fragment(first_end),
-        }
-    }
-
-    /// What was collected after a gap is no field; what stands after `first_end` begins a line.
-    fn fail_fragment(&mut self, first_end: usize) {
-        let line_start = self.line.ends_with(b"\n");
-        self.line.drain(..first_end);
-        if !self.line.is_empty() && !line_start && may_start(&self.line) {
-            self.state = State::Start(Origin::Scan);
-            return;
-        }
-        self.drop_line();
-        self.state = State::Lost { line_start };
-    }
-
     /// Lets go of what is pending without waiting for the rest of its line: replaces what may be
     /// secret in it, and remembers to replace the rest.
     pub(super) fn force(&mut self, out: &mut Output<'_>) {
@@ -492,7 +433,7 @@ impl Parser {
             }
             State::Fragment { first_end } => {
                 let first = &self.line[..first_end.unwrap_or(self.line.len())];
-                if self.in_secret && !is_like_body(first) {
+                if self.in_secret && !fragment::is_like_body(first) {
                     self.fill(0, first.len(), out);
                     self.drop_line();
                     self.facts = Facts::default();
@@ -631,23 +572,4 @@ fn begins_with_start_line(data: &[u8]) -> bool {
     may_start(&data[..data.len().min(PREFIX_BYTES)])
         && memchr::memchr(b'\n', &data[..data.len().min(MAX_DOUBTFUL_LINE_BYTES)])
             .is_some_and(|end| head::start_line(&data[..=end]).is_some())
-}
-
-/// Whether a line before an empty one may be the end of a field, rather than of an event, a
-/// document or a chunk.
-fn may_end_head(line: &[u8]) -> bool {
-    let text = line.trim_ascii();
-    let hexadecimal = text.len() <= 16 && text.iter().all(u8::is_ascii_hexdigit);
-    let event = memchr::memchr(b':', text).is_some_and(|colon| in_events(&text[..colon]));
-    !hexadecimal && !event && !is_like_body(text)
-}
-
-/// Whether a text holds what documents are made of and credentials are not.
-fn is_like_body(text: &[u8]) -> bool {
-    text.iter().any(|byte| b"{}\"<>[]".contains(byte))
-}
-
-/// Whether this is the name of a field of a server-sent event.
-fn in_events(name: &[u8]) -> bool {
-    matches!(name, b"data" | b"event" | b"id" | b"retry")
 }

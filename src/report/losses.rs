@@ -13,20 +13,14 @@ const SHOWN: usize = 20;
 /// Longest path or reason.
 const TEXT_CHARS: usize = 120;
 
+/// Longest sentence made of what a trace says.
+const NOTE_CHARS: usize = 400;
+
 pub(super) fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
-    if !report.recording.is_finished {
-        blocks.push(Block::Note(
-            "The recorder did not finish: what came after its last complete write is missing."
-                .to_owned(),
-        ));
-    }
-    if report.recording.unknown_events > 0 {
-        let events = counted(report.recording.unknown_events, "event");
-        blocks.push(Block::Note(format!(
-            "{events} of kinds that this version does not know are not in this report; a newer \
-             agentsight reads them."
-        )));
+    for shortfall in &report.recording.shortfalls {
+        let note = printable(&sentence(&shortfall.to_string()), NOTE_CHARS);
+        blocks.push(Block::Note(note));
     }
     if report.losses.is_empty() && report.gaps.is_empty() {
         blocks.push(Block::Note(
@@ -44,6 +38,13 @@ pub(super) fn section(report: &Report) -> Section {
     }
     blocks.extend(probes(report));
     Section::new(HEADING, blocks)
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut chars = clause.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
 }
 
 fn losses(report: &Report) -> Table {

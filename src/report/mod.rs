@@ -18,6 +18,7 @@ mod tokens;
 
 use self::document::Document;
 use self::rows::Rows;
+use crate::query::ShortfallKind;
 use crate::{human, query};
 
 /// How a report is printed.
@@ -94,13 +95,12 @@ struct Recording {
     /// When it stopped, or the last event where the recorder did not finish.
     end_ns: Option<i64>,
     first_event_ns: Option<i64>,
-    is_finished: bool,
-    /// Events of kinds that only a newer program knows.
-    unknown_events: u64,
+    /// Why it is not all that was recorded, but for losses, which queries tell of.
+    shortfalls: Vec<ShortfallKind>,
 }
 
 impl Recording {
-    fn new(info: &Rows, summary: &Rows) -> Self {
+    fn new(info: &Rows, summary: &Rows, shortfalls: Vec<ShortfallKind>) -> Self {
         let value = |key: &str| {
             let row = info.iter().find(|row| row.text("key") == Some(key));
             row.and_then(|row| row.text("value")).filter(|value| !value.is_empty())
@@ -117,11 +117,22 @@ impl Recording {
             start_ns: ns("started_ts").or(ns("first_ts")),
             end_ns: ns("stopped_ts").or(ns("last_ts")),
             first_event_ns: ns("first_ts"),
-            is_finished: ns("stopped_ts").is_some(),
-            unknown_events: value("counted.unknown_kind_events")
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(0),
+            shortfalls,
         }
+    }
+
+    /// Whether the recorder finished the file.
+    fn is_finished(&self) -> bool {
+        !self.shortfalls.iter().any(|kind| matches!(kind, ShortfallKind::Unfinished(_)))
+    }
+
+    /// Events of kinds that only a newer program knows.
+    fn unknown_events(&self) -> u64 {
+        let unknown = self.shortfalls.iter().filter_map(|kind| match kind {
+            ShortfallKind::UnknownKinds(kinds) => Some(kinds.values()),
+            _ => None,
+        });
+        unknown.flatten().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// An instant as the time since the recording started.
@@ -145,9 +156,10 @@ impl Report {
         };
         let ask = |name| ask(session, name);
         let summary = ask("trace_summary")?;
-        Ok(Self {
+        let info = ask("trace_facts")?;
+        let mut report = Self {
             trace: (*trace).to_owned(),
-            recording: Recording::new(&ask("trace_facts")?, &summary),
+            recording: Recording::default(),
             summary,
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,
@@ -157,7 +169,12 @@ impl Report {
             losses: ask("losses_by_cause")?,
             gaps: ask("losses_gaps")?,
             probes: ask("probes_by_state")?,
-        })
+        };
+        // Last, because damaged rows are known once they were read.
+        let told = session.shortfalls().into_iter().map(|shortfall| shortfall.kind);
+        let told = told.filter(ShortfallKind::is_warning).collect();
+        report.recording = Recording::new(&info, &report.summary, told);
+        Ok(report)
     }
 
     /// The report in one of its formats, ending in a line break.

@@ -8,6 +8,9 @@ use crate::human::{UNKNOWN, bytes, count, counted, date_time, duration, percent,
 /// How many agents and models are named before the rest is only counted.
 const NAMED: usize = 4;
 
+/// Longest clause about what is missing.
+const CLAUSE_CHARS: usize = 120;
+
 /// Longest name of an agent or model.
 const NAME_CHARS: usize = 40;
 
@@ -51,8 +54,11 @@ fn recorded(report: &Report) -> String {
 /// Whether anything that the recorder should hold is missing from the trace.
 fn trace(report: &Report) -> String {
     let mut missing = Vec::new();
-    if !report.recording.is_finished {
-        missing.push("the recorder did not finish".to_owned());
+    for shortfall in &report.recording.shortfalls {
+        // Its first clause; the rest is said there.
+        let shortfall = shortfall.to_string();
+        let clause = shortfall.split([';', ',']).next().unwrap_or_default();
+        missing.push(printable(clause, CLAUSE_CHARS));
     }
     if let Some(summary) = report.summary.first() {
         let number = |column| summary.count(column).unwrap_or(0);

@@ -76,6 +76,11 @@ impl<R> Column<R> {
         Self { name, unit, description, null, cell }
     }
 
+    /// Declares a column of a table that is printed only and in no catalogue.
+    pub(crate) const fn plain(name: &'static str, cell: Cell<R>) -> Self {
+        Self { name, unit: "", description: "", null: "it is not known", cell }
+    }
+
     /// The Arrow type.
     #[must_use]
     pub fn data_type(&self) -> DataType {

@@ -28,8 +28,12 @@ pub struct InfoRow {
 /// One row per fact about the trace.
 pub const TRACE_INFO: Table<InfoRow> = Table {
     name: "trace_info",
-    description: "One row per fact about the trace: the metadata of the file (keys agentsight.*) \
-                  and what was counted when it was opened (keys counted.*), ordered by key.",
+    description: "One row per fact about the trace, ordered by key: the metadata of the file (keys \
+                  agentsight.*) and what a look at its rows counts (keys counted.*). \
+                  counted.completeness is complete, repaired (completed from its log), unfinished \
+                  (the recorder did not finish) or recording (it still runs); counted.complete is \
+                  true for the first alone. Of unfinished ones counted.rows_from_log, \
+                  counted.torn_bytes and counted.log_damage say what the log beside the file gave.",
     columns: &[
         Column::new("key", Cell::Text(|x| text(&x.key)), "Name of the fact.", NEVER),
         Column::new(

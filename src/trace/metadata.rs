@@ -38,6 +38,8 @@ pub struct Metadata {
     pub clock_anchors: Vec<ClockAnchor>,
     /// What was asked to be recorded, each as the option that asked for it (`-c claude`).
     pub filters: Vec<String>,
+    /// What is removed from the payload before it is stored: `secrets`; empty when nothing is.
+    pub redaction: String,
 }
 
 /// The machine of a recording.
@@ -109,6 +111,19 @@ impl ClassAccount {
     }
 }
 
+/// What was done to remove credentials, and where it could not be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redacted {
+    /// Version of the set of rules; higher finds more.
+    pub rules_version: u32,
+    /// Per rule, how many values it replaced and how many bytes these had.
+    pub replaced: Vec<(&'static str, Tally)>,
+    /// Connections that spoke HTTP/2, whose heads are compressed.
+    pub http2_connections: u64,
+    /// Connections in which no head was found.
+    pub unrecognised_connections: u64,
+}
+
 /// One key of the metadata and its value, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -174,6 +189,21 @@ impl Entry {
         Self { key: "agentsight.redaction", value: value.into() }
     }
 
+    /// What the redaction of credentials has done.
+    #[must_use]
+    pub fn redacted(redacted: &Redacted) -> Self {
+        let count = |(rule, tally): &(&'static str, Tally)| {
+            ((*rule).to_owned(), json!({"values": tally.events, "bytes": tally.bytes}))
+        };
+        let value = json!({
+            "rules_version": redacted.rules_version,
+            "replaced": Value::Object(redacted.replaced.iter().map(count).collect()),
+            "http2_connections": redacted.http2_connections,
+            "unrecognised_connections": redacted.unrecognised_connections,
+        });
+        Self { key: "agentsight.redacted", value: value.to_string() }
+    }
+
     /// When the recording ended.
     #[must_use]
     pub fn stop_ts(at: WallNanos) -> Self {
@@ -191,8 +221,9 @@ impl ClosingMetadata {
     /// What is to be set when a recording ends that began with these clock anchors.
     #[must_use]
     pub fn entries(&self, start: &[ClockAnchor]) -> Vec<Entry> {
-        let anchors: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
-        let anchors = (!anchors.is_empty()).then(|| Entry::clock_anchors(&anchors));
+        let all: Vec<ClockAnchor> = start.iter().chain(&self.clock_anchors).copied().collect();
+        // Without later ones, what is there already stays: more may have been set on the way.
+        let anchors = (!self.clock_anchors.is_empty()).then(|| Entry::clock_anchors(&all));
         let stop = [Entry::stop_ts(self.stop_ts), Entry::stop_reason(self.stop_reason.clone())];
         anchors.into_iter().chain(stop).collect()
     }
@@ -225,7 +256,10 @@ impl Keys {
         ];
         entries.into_iter().for_each(|(key, value)| keys.set(Entry { key, value }));
         keys.set(Entry::clock_anchors(&metadata.clock_anchors));
-        keys.set(Entry::redaction("none"));
+        keys.set(Entry::redaction(match &*metadata.redaction {
+            "" => "none",
+            level => level,
+        }));
         keys
     }
 
@@ -286,6 +320,21 @@ mod tests {
         assert_eq!(keys.iter().map(|(key, _)| key).collect::<Vec<_>>(), before);
         keys.set_text("agentsight.from_the_future", "1".into());
         assert_eq!(keys.iter().last(), Some(("agentsight.from_the_future", "1")));
+    }
+
+    #[test]
+    fn the_end_adds_its_anchors_and_otherwise_leaves_those_that_were_set() {
+        let anchor = |boot| ClockAnchor::new(crate::time::BootNanos(boot), WallNanos(7));
+        let set = |closing: &ClosingMetadata| {
+            let mut keys = Keys::default();
+            keys.set(Entry::clock_anchors(&[anchor(1), anchor(2)]));
+            closing.entries(&[anchor(1)]).into_iter().for_each(|entry| keys.set(entry));
+            keys.get(CLOCK_ANCHORS_KEY).unwrap().to_owned()
+        };
+        let closing = ClosingMetadata::default();
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(2)]).value);
+        let closing = ClosingMetadata { clock_anchors: vec![anchor(3)], ..closing };
+        assert_eq!(set(&closing), Entry::clock_anchors(&[anchor(1), anchor(3)]).value);
     }
 
     #[test]

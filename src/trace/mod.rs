@@ -62,7 +62,7 @@ pub use events::Events;
 pub use log::{log_path, next_log_path};
 pub use merge::{Input, Merged, merge};
 pub use metadata::{
-    Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata,
+    Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata, Redacted,
 };
 pub use reader::{Batches, Reader, Skipped};
 #[cfg(unix)]

@@ -327,8 +327,15 @@ impl Shared {
         &self.source
     }
 
-    /// The footer's entry of a row group, its claims checked.
+    /// The footer's entry of a row group, its claims and those of its pages checked.
     pub(crate) fn group(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
+        let group = self.group_claims(index)?;
+        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
+        Ok(group)
+    }
+
+    /// The footer's entry of a row group, what it says itself checked.
+    pub(super) fn group_claims(&self, index: usize) -> Result<&RowGroupMetaData, Error> {
         let group = self.viewed.metadata().row_group(index);
         if !(0..=MAX_GROUP_ROWS).contains(&group.num_rows()) {
             let reason = format!(
@@ -337,21 +344,27 @@ impl Shared {
             );
             return Err(Error::damaged(&self.path, reason));
         }
-        guarded(&self.path, || pages::check_group(&self.source, index, group))?;
         Ok(group)
     }
 
-    /// Whether the statistics of a row group allow that it has rows of `kind`.
+    /// Whether the statistics of a row group allow that it has rows of `kind`: its range of kinds,
+    /// and that the column which every row of the kind sets is not null in all rows.
     pub(crate) fn may_hold(&self, group: &RowGroupMetaData, kind: &str) -> bool {
-        let column =
-            group.columns().iter().find(|c| c.column_path().string() == Column::Kind.name());
-        let Some(Statistics::ByteArray(range)) = column.and_then(|column| column.statistics())
-        else {
-            return true;
+        let statistics = |column: Column| {
+            let mut columns = group.columns().iter();
+            let found = columns.find(|c| c.column_path().string() == column.name());
+            found.and_then(|column| column.statistics())
         };
-        let from = range.min_bytes_opt().is_none_or(|min| min <= kind.as_bytes());
-        let to = range.max_bytes_opt().is_none_or(|max| max >= kind.as_bytes());
-        from && to
+        let is_in_range = match statistics(Column::Kind) {
+            Some(Statistics::ByteArray(range)) => {
+                range.min_bytes_opt().is_none_or(|min| min <= kind.as_bytes())
+                    && range.max_bytes_opt().is_none_or(|max| max >= kind.as_bytes())
+            }
+            _ => true,
+        };
+        let nulls = telling_column(kind).and_then(statistics).and_then(Statistics::null_count_opt);
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        is_in_range && nulls.is_none_or(|nulls| nulls < rows)
     }
 
     /// A cursor over some columns of a row group, as views.
@@ -443,6 +456,22 @@ impl Shared {
             Ok::<_, Error>(builder.with_row_groups(groups).with_projection(mask))
         })
     }
+}
+
+/// A column that every row of a kind sets and few other kinds do, where there is one with
+/// statistics: a row group in which it is null throughout has no row of the kind.
+fn telling_column(kind: &str) -> Option<Column> {
+    Some(match kind {
+        "process_seen" | "process_exec" => Column::Matched,
+        "process_fork" => Column::Uid,
+        "process_exit" => Column::PeakRssBytes,
+        "tls_data" => Column::StreamOffset,
+        "tls_close" => Column::ConnId,
+        "sample" | "recorder_sample" => Column::RssBytes,
+        "loss" => Column::LostEvents,
+        "probe" => Column::ProbeState,
+        _ => return None,
+    })
 }
 
 /// Calls into the Parquet library, making an error of a panic: a file that is made to harm may break

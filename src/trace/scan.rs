@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::decode::known_columns;
@@ -22,18 +22,19 @@ use super::schema::Column;
 #[derive(Debug)]
 pub struct Scan {
     shared: Arc<Shared>,
-    /// Where the column chunks of lists begin that were found to be in order.
-    checked: Mutex<HashSet<u64>>,
+    /// The row groups and, as their groups and places in the file, the column chunks of lists that
+    /// were found to be in order.
+    checked: Mutex<(HashSet<usize>, HashSet<(usize, u64)>)>,
 }
 
 impl Scan {
-    /// Checks the footer's claims.
+    /// Checks the footer's claims; no page is looked at.
     ///
     /// # Errors
     /// When a row group claims more rows than any recorder writes.
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
         for group in 0..shared.group_count() {
-            shared.group(group)?;
+            shared.group_claims(group)?;
         }
         Ok(Self { shared, checked: Mutex::default() })
     }
@@ -64,40 +65,50 @@ impl Scan {
         self.shared.source().len()
     }
 
-    /// Bytes of the file. Whatever list they are of has been checked before.
+    /// Bytes of the file. The row group they are of has been checked before, and the lists.
     ///
     /// # Errors
-    /// When they cannot be read, reach beyond the end, or hold a list that breaks its promises.
+    /// When they cannot be read, reach beyond the end, or are of pages that break their promises.
     pub fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        self.check_lists(&range)?;
+        self.check(&range)?;
         let length = range.end.saturating_sub(range.start);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         guarded(&self.shared.path, || self.shared.source().get_bytes(range.start, length))
     }
 
-    /// Checks the lists whose column chunks a range touches, each once.
-    fn check_lists(&self, range: &Range<u64>) -> Result<(), Error> {
+    /// Checks the column chunks that a range touches, each once.
+    fn check(&self, range: &Range<u64>) -> Result<(), Error> {
         for (index, group) in self.footer().row_groups().iter().enumerate() {
             for chunk in group.columns() {
-                let path = chunk.column_path();
-                let [name, _, _] = path.parts() else { continue };
-                let (start, length) = guarded(&self.shared.path, || {
-                    // It asserts that neither is negative.
-                    Ok::<_, Error>(chunk.byte_range())
-                })?;
-                if range.start >= start.saturating_add(length) || range.end <= start {
-                    continue;
+                // It asserts that neither is negative.
+                let place = || Ok::<_, Error>(chunk.byte_range());
+                let (start, length) = guarded(&self.shared.path, place)?;
+                if range.start < start.saturating_add(length) && start < range.end {
+                    self.check_chunk(index, start, chunk)?;
                 }
-                let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-                if checked.contains(&start) {
-                    continue;
-                }
-                if let Some(column) = Column::ALL.iter().find(|column| column.name() == name) {
-                    self.shared.check_list(index, *column)?;
-                    self.shared.check_levels(index, *column)?;
-                }
-                checked.insert(start);
             }
+        }
+        Ok(())
+    }
+
+    fn check_chunk(
+        &self,
+        group: usize,
+        start: u64,
+        chunk: &ColumnChunkMetaData,
+    ) -> Result<(), Error> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (groups, lists) = &mut *checked;
+        if !groups.contains(&group) {
+            self.shared.group(group)?;
+            groups.insert(group);
+        }
+        let [name, _, _] = chunk.column_path().parts() else { return Ok(()) };
+        let known = Column::ALL.iter().find(|column| column.name() == name);
+        if let Some(column) = known.filter(|_| !lists.contains(&(group, start))) {
+            self.shared.check_list(group, *column)?;
+            self.shared.check_levels(group, *column)?;
+            lists.insert((group, start));
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ use super::trace::Trace;
 
 /// The version the resolver is known to work with; a newer one is tried by hand.
 const VERSION: &str = "2.1.197";
+/// The key that the agent has; nothing of it may be recorded.
+const KEY: &str = "sk-ant-api03-not-a-real-key-0123456789";
 /// Exit code of the scripted command.
 const EXIT_CODE: i64 = 23;
 
@@ -125,7 +127,7 @@ impl<'a> Session<'a> {
         agent
             .env("HOME", self.host.path("home"))
             .env("ANTHROPIC_BASE_URL", self.server.url())
-            .env("ANTHROPIC_API_KEY", "not-a-real-key")
+            .env("ANTHROPIC_API_KEY", KEY)
             .env("NODE_EXTRA_CA_CERTS", self.host.path("ca.pem"))
             .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
             .env("DISABLE_TELEMETRY", "1")
@@ -195,7 +197,7 @@ fn claude_code_launched_by_the_recorder_is_recorded_whole() {
         let trace = Trace::open(&session.output());
         session.check_work(&trace);
         session.check_binary(&trace);
-        Expected::all(&session.served(&ended.stdout)).check(&trace);
+        Expected::all(&session.served(&ended.stdout)).hiding(&[KEY]).check(&trace);
         let row = trace.row(
             "select count(*) as samples, max(samples.rss_bytes) as rss_bytes \
              from samples join processes on samples.pid = processes.pid \
@@ -222,7 +224,7 @@ fn claude_code_started_after_the_recorder_is_recorded_whole() {
         let ended = agent.end().succeeded();
         let trace = Trace::open(&recording.stop());
         session.check_work(&trace);
-        Expected::all(&session.served(&ended.stdout)).by(pid).check(&trace);
+        Expected::all(&session.served(&ended.stdout)).by(pid).hiding(&[KEY]).check(&trace);
     });
 }
 
@@ -240,6 +242,32 @@ fn claude_code_that_runs_already_is_recorded_from_then_on() {
         session.check_work(&trace);
         // What each connection had seen before the recording began is not in it.
         let before = |id: usize| waiting.connections.get(id).map_or(0, |c| c.exchanges.len());
-        Expected::from(&session.served(&ended.stdout), before).by(pid).check(&trace);
+        let served = session.served(&ended.stdout);
+        Expected::from(&served, before).by(pid).hiding(&[KEY]).check(&trace);
+    });
+}
+
+#[test]
+fn no_credential_of_claude_code_is_in_the_recording() {
+    live_with_agent(|session| {
+        session.open_gate();
+        let secrets = ["sk-ant-oat01-cAnArY-0123456789abcdef", "cAnArY-custom-0123456789"];
+        let custom = format!("x-custom-api-key: {0}\ncookie: a={0}", secrets[1]);
+        let mut agent = session.agent();
+        // Both at once: which of them it sends is the agent's choice.
+        agent.env("ANTHROPIC_AUTH_TOKEN", secrets[0]).env("ANTHROPIC_CUSTOM_HEADERS", custom);
+        let output = session.output();
+        let ended = record(&output, &["--interval", "100ms"], &mut agent).succeeded();
+        let served = session.served(&ended.stdout);
+        let sent: Vec<u8> =
+            served.connections.iter().flat_map(|c| c.received.kept.clone()).collect();
+        for secret in secrets {
+            let found = memchr::memmem::find(&sent, secret.as_bytes());
+            assert!(found.is_some(), "the agent did not send {secret}");
+        }
+        let forbidden = [secrets[0], secrets[1], KEY];
+        super::redaction::nothing_in_file(&output, &forbidden);
+        super::redaction::nothing_in_values(&output, &forbidden);
+        Expected::all(&served).hiding(&forbidden).check(&Trace::open(&output));
     });
 }

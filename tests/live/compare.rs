@@ -1,11 +1,11 @@
 //! The trace against the truth.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::support::mock::truth::{Exchange, Truth, hex};
+use super::support::mock::truth::{Exchange, Truth};
 use super::trace::Trace;
 
 /// How far a time in the trace may be from the server's: both run on one machine and one clock,
@@ -14,12 +14,43 @@ const TOLERANCE_MS: i64 = 150;
 
 /// A part of what was served that a recording must hold, bytes and all.
 pub struct Expected {
-    /// Plaintext `(written, read)` of each connection, seen from the client.
-    connections: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Plaintext of each connection, seen from the client.
+    connections: Vec<Served>,
     /// Its exchanges, in the order their requests ended.
     exchanges: Vec<Exchange>,
     /// Restricts tables that have a `pid` to the client.
     of_client: String,
+}
+
+/// What went over one connection.
+struct Served {
+    written: Vec<u8>,
+    read: Vec<u8>,
+    /// Where the heads of the requests stand in `written`.
+    heads: Vec<Range<usize>>,
+    /// Where in these the credentials stand that must not be recorded.
+    hidden: Vec<Range<usize>>,
+}
+
+impl Served {
+    /// Whether a recorded connection is this one: every byte of it, but for what is hidden, of
+    /// which nothing may be left.
+    fn is_recorded_by(&self, (written, read): &(Vec<u8>, Vec<u8>)) -> bool {
+        if written.len() != self.written.len() || *read != self.read {
+            return false;
+        }
+        let masked = |stream: &[u8]| {
+            let mut masked = stream.to_vec();
+            self.hidden.iter().for_each(|range| masked[range.clone()].fill(b'*'));
+            masked
+        };
+        let replaced = |range: &Range<usize>| {
+            let now = &written[range.clone()];
+            now != &self.written[range.clone()]
+                && now.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        };
+        masked(written) == masked(&self.written) && self.hidden.iter().all(replaced)
+    }
 }
 
 impl Expected {
@@ -44,7 +75,17 @@ impl Expected {
             let Some(start) = exchanges.first() else { continue };
             let written = &connection.received.kept[start.request_offset as usize..];
             let read = &connection.sent.kept[start.response_offset as usize..];
-            expected.connections.push((written.to_vec(), read.to_vec()));
+            let head = |exchange: &Exchange| {
+                let from = (exchange.request_offset - start.request_offset) as usize;
+                let length = memchr::memmem::find(&written[from..], b"\r\n\r\n").unwrap();
+                from..from + length
+            };
+            expected.connections.push(Served {
+                written: written.to_vec(),
+                read: read.to_vec(),
+                heads: exchanges.iter().map(head).collect(),
+                hidden: Vec::new(),
+            });
             expected.exchanges.extend(exchanges.iter().cloned());
         }
         expected.exchanges.sort_by_key(|exchange| exchange.request_end_ts);
@@ -55,6 +96,25 @@ impl Expected {
     /// may not be the only one on the host.
     pub fn by(mut self, pid: u32) -> Self {
         self.of_client = format!("pid = {pid}");
+        self
+    }
+
+    /// The same, where the recording must hold something else, of the same length, in place of
+    /// these credentials in the heads of requests. It must hold them everywhere else.
+    pub fn hiding(mut self, secrets: &[&str]) -> Self {
+        for connection in &mut self.connections {
+            for head in &connection.heads {
+                for secret in secrets {
+                    let found = memchr::memmem::find_iter(
+                        &connection.written[head.clone()],
+                        secret.as_bytes(),
+                    );
+                    let places = found.map(|at| head.start + at..head.start + at + secret.len());
+                    connection.hidden.extend(places);
+                }
+            }
+            assert!(!connection.hidden.is_empty(), "no credential was sent");
+        }
         self
     }
 
@@ -76,14 +136,12 @@ impl Expected {
     #[track_caller]
     pub fn check_plaintext(&self, trace: &Trace) {
         let recorded: Vec<_> = recorded_connections(trace, &self.of_client).into_values().collect();
-        let digests = |connections: &[(Vec<u8>, Vec<u8>)]| {
-            let sha256 = |bytes: &[u8]| hex(&Sha256::digest(bytes));
-            let mut digests: Vec<_> =
-                connections.iter().map(|(w, r)| (sha256(w), sha256(r))).collect();
-            digests.sort();
-            digests
-        };
-        if digests(&self.connections) != digests(&recorded) {
+        let mut left = recorded.clone();
+        let missing = self.connections.iter().filter(|served| {
+            let found = left.iter().position(|recorded| served.is_recorded_by(recorded));
+            found.map(|index| left.swap_remove(index)).is_none()
+        });
+        if missing.count() > 0 || !left.is_empty() {
             let differences = differences(&self.connections, &recorded);
             panic!("plaintext differs:\n{differences}{}", trace.summary());
         }
@@ -227,10 +285,10 @@ fn recorded_connections(trace: &Trace, of_client: &str) -> BTreeMap<String, (Vec
 }
 
 /// What differs between connections served and recorded, for a person.
-fn differences(served: &[(Vec<u8>, Vec<u8>)], recorded: &[(Vec<u8>, Vec<u8>)]) -> String {
+fn differences(served: &[Served], recorded: &[(Vec<u8>, Vec<u8>)]) -> String {
     let shared = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let mut report = String::new();
-    for (written, read) in served {
+    for Served { written, read, .. } in served {
         let closest = recorded.iter().max_by_key(|(w, r)| shared(w, written) + shared(r, read));
         let Some((w, r)) = closest else {
             report.push_str("nothing was recorded\n");

@@ -21,5 +21,6 @@ mod lifecycle;
 mod modes;
 mod parts;
 mod recorder;
+mod redaction;
 mod trace;
 mod weight;

@@ -30,9 +30,10 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The same, after a check that it exited with 0.
+    /// The same, after a check that it exited with 0; a recorder must not have complained of itself.
     #[track_caller]
     pub fn succeeded(self) -> Self {
+        assert!(!self.stderr.contains("bug:"), "{}", self.stderr);
         assert!(self.status.success(), "{} with:\n{}{}", self.status, self.stdout, self.stderr);
         self
     }

@@ -27,6 +27,7 @@ pub(crate) fn metadata() -> Metadata {
         },
         clock_anchors: vec![ClockAnchor::new(BootNanos(5), WallNanos(START))],
         filters: vec!["-c claude".to_owned()],
+        redaction: "none".to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ use agentsight::trace::Sync;
 use super::{PROGRAM, say};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RecordArgs {
     /// Record processes of this name and their descendants, running or yet to start: the name of the
     /// executable, of argv[0], or of the script an interpreter runs. May be repeated.
     #[arg(short = 'c', long = "comm", value_name = "NAME")]
@@ -36,6 +36,11 @@ pub(crate) struct Args {
     /// Replace the trace file if it exists.
     #[arg(long)]
     force: bool,
+
+    /// Store credentials as they are: in request heads (API keys, cookies) and program arguments.
+    /// By default each is replaced by a hash that only tells equal ones from others.
+    #[arg(long)]
+    no_redact: bool,
 
     /// Time between two looks at /proc, from 100ms.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
@@ -85,7 +90,7 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-impl Args {
+impl RecordArgs {
     fn options(self) -> anyhow::Result<Options> {
         if self.names.is_empty() && self.pids.is_empty() && self.command.is_empty() {
             let error = std::io::Error::other("nothing to record was named");
@@ -109,6 +114,7 @@ impl Args {
             command: self.command,
             output: self.output,
             force: self.force,
+            redact: !self.no_redact,
             interval: self.interval,
             duration: self.duration,
             retention,
@@ -121,7 +127,7 @@ impl Args {
 }
 
 /// Records, and ends as the command did.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let options = args.options()?;
     let recorded = record(&options, &mut say).map_err(|error| {
         let hint = error.hint();

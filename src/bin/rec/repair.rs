@@ -15,7 +15,7 @@ use super::say;
 /// Takes what is in the log beside the file (or, of a flight recorder, in the directory beside it)
 /// into the file, as the recorder would have done at its end.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RepairArgs {
     /// The trace file, as it was named with -o.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 /// Repairs and says what was recovered and what was lost.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &RepairArgs) -> anyhow::Result<ExitCode> {
     let hinted = |error: Error| {
         let hint = error.hint().map(str::to_owned);
         cli::hinted(error, hint)

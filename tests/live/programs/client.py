@@ -19,6 +19,7 @@ connection = http.client.HTTPSConnection(address.hostname, address.port, context
 def send(request):
     body = json.dumps(request["body"], ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "accept-encoding": "gzip"}
+    headers.update(json.loads(os.environ.get("CLIENT_HEADERS", "{}")))
     connection.request("POST", request["path"], body, headers)
     response = connection.getresponse()
     while response.read1(4096):  # as they come, as an SDK does
