@@ -27,12 +27,12 @@ fn account(trace: &Trace, class: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {class} in {ledger}")).clone()
 }
 
-fn session(host: &Host, ring: &str) -> Trace {
+fn session(host: &Host, buffer: &str) -> Trace {
     let server = Server::start(script()).unwrap();
     let task = Task::new(host, &server);
     let output = host.path("run.parquet");
     let mut client = task.python(host, "client.py");
-    let ended = record(&output, &["--ring", ring, "--interval", "100ms"], &mut client).succeeded();
+    let ended = record(&output, &["--buffer", buffer, "--interval", "100ms"], &mut client).succeeded();
     assert!(!ended.stderr.contains("bug:"), "{}", ended.stderr);
     Trace::open(&output)
 }
@@ -40,7 +40,7 @@ fn session(host: &Host, ring: &str) -> Trace {
 #[test]
 fn what_is_in_a_trace_and_what_was_lost_are_what_was_observed() {
     live(|host| {
-        // The parts of the large request do not fit into this ring.
+        // The parts of the large request do not fit into this buffer.
         let trace = session(host, "64K");
         let tls = account(&trace, "tls_data");
         assert!(tls["lost_events"].as_i64() > Some(0), "the ring did not overflow: {tls}");
