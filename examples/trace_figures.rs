@@ -1,7 +1,7 @@
 //! Measures the trace writer: size against raw and plain Parquet, speed, and resident memory.
 //!
 //! `cargo run --release --no-default-features --example trace_figures -- resent TURNS FILE` or
-//! `... unique MIB FILE` (text seen once) or `... noise MIB FILE` (does not compress) or
+//! `... interleaved TURNS FILE` (four sessions at once) or `... unique MIB FILE` (text seen once) or `... noise MIB FILE` (does not compress) or
 //! `... events COUNT FILE` (small reads). One case per process, because memory is its high-water
 //! mark. Linux.
 
@@ -21,12 +21,12 @@ use parquet::file::properties::WriterProperties;
 
 #[path = "../tests/support/session.rs"]
 mod session;
-use session::{Connection, Random, resend_history};
+use session::{Connection, Random, interleaved, resend_history};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, case, amount, path] = arguments.as_slice() else {
-        anyhow::bail!("expected: resent|unique|noise|events AMOUNT FILE");
+        anyhow::bail!("expected: resent|interleaved|unique|noise|events AMOUNT FILE");
     };
     let (amount, path) = (amount.parse()?, Path::new(path));
     // What making the traffic takes is not the writer's.
@@ -84,6 +84,7 @@ fn traffic(case: &str, amount: usize, out: &mut impl FnMut(Event)) {
     let mut connection = Connection::new(1);
     match case {
         "resent" => resend_history(amount, 7, out),
+        "interleaved" => interleaved(4, amount, out),
         "events" => {
             for _ in 0..amount {
                 let event = format!("data: {{\"text\":{:?}}}\n\n", random.text(40));

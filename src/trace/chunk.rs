@@ -21,9 +21,15 @@ const AVERAGE_CHUNK_BYTES: usize = 4096;
 /// Forced cut where the content offers none.
 pub(crate) const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Memory for one distinct chunk beside its bytes: span, index entry and table slack here, and the
-/// same again in the Parquet dictionary while the row group is closed.
-const CHUNK_OVERHEAD_BYTES: usize = 96;
+/// Chunks below this are not looked up: the reads of an event stream are many, small and rarely the
+/// same again, and the Parquet dictionary finds those that are.
+const MIN_INDEXED_BYTES: usize = 256;
+
+/// Memory for one chunk beside its bytes: span and table slack here, and an entry of the Parquet
+/// dictionary while the row group is closed.
+const CHUNK_OVERHEAD_BYTES: usize = 64;
+/// What being looked up adds to it: an index entry and table slack.
+const INDEX_OVERHEAD_BYTES: usize = 32;
 
 /// Cuts `data` into chunks whose concatenation is `data`; none is empty.
 pub(crate) fn cut(data: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -92,11 +98,14 @@ impl ChunkStore {
         }
     }
 
-    /// The id of a chunk with exactly these bytes, kept now if it was not before.
+    /// The id of a chunk with exactly these bytes, kept now if it is small or was not kept before.
     ///
     /// # Errors
     /// When the system has no memory for it.
     pub(crate) fn intern(&mut self, chunk: &[u8]) -> io::Result<ChunkId> {
+        if chunk.len() < MIN_INDEXED_BYTES {
+            return self.keep(chunk);
+        }
         let mut key = xxh3_64_with_seed(chunk, self.seed);
         // The hash only finds a candidate; the bytes decide. A different chunk under the same key
         // moves the search to the next key, which ends at the first free one.
@@ -106,9 +115,14 @@ impl ChunkStore {
             }
             key = key.wrapping_add(1);
         }
+        let id = self.keep(chunk)?;
+        self.index.insert(key, id);
+        Ok(id)
+    }
+
+    fn keep(&mut self, chunk: &[u8]) -> io::Result<ChunkId> {
         let id = ChunkId(self.spans.len() as u32);
         self.spans.push(self.arena.keep(chunk)?);
-        self.index.insert(key, id);
         Ok(id)
     }
 
@@ -122,9 +136,14 @@ impl ChunkStore {
         self.spans.len()
     }
 
-    /// Memory that the store accounts for.
-    pub(crate) fn accounted_bytes(&self) -> usize {
-        self.arena.used_bytes() + self.spans.len() * CHUNK_OVERHEAD_BYTES
+    /// Bytes of all chunks.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.arena.used_bytes()
+    }
+
+    /// Memory beside the bytes of the chunks.
+    pub(crate) fn overhead_bytes(&self) -> usize {
+        self.spans.len() * CHUNK_OVERHEAD_BYTES + self.index.len() * INDEX_OVERHEAD_BYTES
     }
 }
 
@@ -162,16 +181,26 @@ mod tests {
 
     #[test]
     fn equal_bytes_are_kept_once_and_a_shared_hash_keeps_chunks_apart() {
+        let [one, two] = [b"one".repeat(200), b"two".repeat(200)];
         let mut store = ChunkStore::new();
-        let first = store.intern(b"one").unwrap();
-        // Pretend that "two" has the hash of "one".
-        let key = xxh3_64_with_seed(b"two", store.seed);
+        let first = store.intern(&one).unwrap();
+        // Pretend that the second has the hash of the first.
+        let key = xxh3_64_with_seed(&two, store.seed);
         store.index.insert(key, first);
-        let second = store.intern(b"two").unwrap();
+        let second = store.intern(&two).unwrap();
         assert_ne!(first, second);
-        assert_eq!(store.intern(b"two").unwrap(), second);
-        assert_eq!(store.intern(b"one").unwrap(), first);
-        assert_eq!(store.get(second), Some(b"two".as_slice()));
-        assert_eq!(store.arena.used_bytes(), 6);
+        assert_eq!(store.intern(&two).unwrap(), second);
+        assert_eq!(store.intern(&one).unwrap(), first);
+        assert_eq!(store.get(second), Some(two.as_slice()));
+        assert_eq!(store.arena.used_bytes(), 1200);
+    }
+
+    #[test]
+    fn small_chunks_are_kept_as_they_come() {
+        let mut store = ChunkStore::new();
+        let (first, second) = (store.intern(b"ping").unwrap(), store.intern(b"ping").unwrap());
+        assert_ne!(first, second);
+        assert_eq!(store.get(first), store.get(second));
+        assert!(store.index.is_empty());
     }
 }

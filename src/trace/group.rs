@@ -40,13 +40,13 @@ pub(crate) struct OpenGroup {
     row: Vec<u8>,
 }
 
-/// Where a row is to go, and where its cells are.
+/// Where a row is to go, and where its cells are. There are many, and what they take is taken from
+/// the payload that the group can hold.
 struct Row {
     kind: &'static str,
     ts: WallNanos,
-    seq: u64,
-    /// Payload it will take in a batch.
-    payload_bytes: usize,
+    /// Payload it will take in a batch, at most [`MAX_EVENT_BYTES`].
+    payload_bytes: u32,
     cells: Span,
 }
 
@@ -92,7 +92,7 @@ impl OpenGroup {
         let kept = self.cells.keep(&row);
         self.row = row;
         self.list_values += list_values;
-        self.place(event.body.kind(), event.ts, seq, data.len(), kept?);
+        self.place(event.body.kind(), event.ts, data.len(), kept?);
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl OpenGroup {
         let Some(found) = self.examine(cells) else { return Ok(None) };
         let span = self.cells.keep(cells)?;
         self.list_values += found.list_values;
-        self.place(found.kind, found.ts, found.seq, found.payload_bytes, span);
+        self.place(found.kind, found.ts, found.payload_bytes, span);
         Ok(Some(found.seq))
     }
 
@@ -124,17 +124,10 @@ impl OpenGroup {
         Ok(self.chunks.len() > before)
     }
 
-    fn place(
-        &mut self,
-        kind: &'static str,
-        ts: WallNanos,
-        seq: u64,
-        payload_bytes: usize,
-        cells: Span,
-    ) {
+    fn place(&mut self, kind: &'static str, ts: WallNanos, payload_bytes: usize, cells: Span) {
         self.first_ts.get_or_insert(ts);
         self.last_ts = Some(ts);
-        self.rows.push(Row { kind, ts, seq, payload_bytes, cells });
+        self.rows.push(Row { kind, ts, payload_bytes: payload_bytes as u32, cells });
     }
 
     /// What has to be known of a row besides its cells.
@@ -183,10 +176,14 @@ impl OpenGroup {
         }
     }
 
+    /// What decides when it closes: about what its payload takes until then. Closing needs three
+    /// more times as much for payload, and as much again for everything else, which therefore counts
+    /// half (`docs/FORMAT.md`, "Row groups").
     pub(crate) fn accounted_bytes(&self) -> usize {
         // The list of rows doubles when it grows.
         let rows = self.rows.len() * size_of::<Row>() * 2;
-        rows + self.cells.used_bytes() + self.chunks.accounted_bytes()
+        let other = rows + self.cells.used_bytes() + self.chunks.overhead_bytes();
+        self.chunks.payload_bytes() + other / 2
     }
 
     /// The rows from the `from`-th on, in the order in which they were added.
@@ -194,7 +191,7 @@ impl OpenGroup {
         self.rows.iter().skip(from).map(|row| OpenRow {
             kind: row.kind,
             cells: self.cells.bytes(row.cells),
-            payload_bytes: row.payload_bytes,
+            payload_bytes: row.payload_bytes as usize,
         })
     }
 
@@ -223,7 +220,8 @@ impl OpenGroup {
         let schema = arrow_schema_of(columns.len());
         let mut parquet = ArrowWriter::try_new_with_options(sink, schema, options)?;
         let mut rows = std::mem::take(&mut self.rows);
-        rows.sort_unstable_by_key(|row| (row.kind, row.ts, row.seq));
+        // Stable: they were added in the order of their sequence numbers.
+        rows.sort_by_key(|row| (row.kind, row.ts));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch_length(rest));
@@ -265,7 +263,7 @@ struct Examined {
 fn batch_length(rows: &[Row]) -> usize {
     let mut payload_bytes = 0;
     let fits = |row: &&Row| {
-        payload_bytes += row.payload_bytes;
+        payload_bytes += row.payload_bytes as usize;
         payload_bytes <= BATCH_PAYLOAD_BYTES
     };
     rows.iter().take(BATCH_ROWS).take_while(fits).count().max(1)

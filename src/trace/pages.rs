@@ -16,11 +16,11 @@ use super::schema::Column;
 use super::thrift::{FALSE, Malformed, STRUCT, TRUE, Walk};
 
 /// Most memory that the pages of the payload column of one row group may claim. A recorder closes a
-/// group at 8 MiB of distinct payload, which one last event may exceed by 64 MiB.
+/// group at 10 MiB of distinct payload, which one last event may exceed by 64 MiB.
 const MAX_PAYLOAD_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Most memory that the pages of all other columns of one row group may claim together. The rows of
-/// a group account for 8 MiB, and no value takes eight times as much in a page as in a row.
+/// a group account for 10 MiB, and no value takes eight times as much in a page as in a row.
 const MAX_GROUP_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Most pages of one column of one row group. Pages hold up to 1 MiB or 20 000 rows.

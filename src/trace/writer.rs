@@ -24,10 +24,10 @@ pub struct Limits {
 
 impl Default for Limits {
     /// Row groups must be few and large, because payload is stored once per group only; the
-    /// recorder's memory is the other bound: this much keeps the writer under 40 MiB resident
+    /// recorder's memory is the other bound: this much keeps the writer under 45 MiB resident
     /// whatever it is given (`docs/FORMAT.md`, "Row groups").
     fn default() -> Self {
-        Self { group_bytes: 8 * 1024 * 1024, group_age_ns: 10 * 60 * 1_000_000_000 }
+        Self { group_bytes: 10 * 1024 * 1024, group_age_ns: 10 * 60 * 1_000_000_000 }
     }
 }
 
