@@ -163,11 +163,17 @@ fn begin(path: &Path) -> Recording {
 
 const PART: &str = "agentsight.part";
 
-/// A part of one recording.
-fn part(path: &Path, part: &str, first_seq: u64, events: Vec<Event>) -> u64 {
+/// A part of one recording, which begins with `carried` of the part before it.
+fn part(path: &Path, part: &str, first_seq: u64, carried: &[Event], events: Vec<Event>) -> u64 {
     let mut recording = begin(path);
-    recording.continue_seq(first_seq);
     recording.set(Entry { key: PART, value: part.into() });
+    if !carried.is_empty() {
+        let kinds = format!(r#"{{"process_seen":{}}}"#, carried.len());
+        recording.set(Entry { key: "agentsight.carried", value: kinds });
+        carried.iter().for_each(|event| recording.push(event.clone()).unwrap());
+        recording.close_row_group().unwrap();
+    }
+    recording.continue_seq(first_seq);
     events.into_iter().for_each(|event| recording.push(event).unwrap());
     let next_seq = recording.next_seq();
     assert!(recording.finish(trace_file::closing()).unfinished.is_none());
@@ -183,14 +189,16 @@ fn parts_of_a_recording_are_one_trace_in_their_order() {
     };
     // The head of the request ends in the second file.
     let (head, rest) = ("GET /straddles HTTP/1.1\r\nHost: h.exa", "mple\r\n\r\n");
-    let first = vec![tls(1, Direction::Write, 0, head)];
+    let seen = trace_file::one_of_each().into_iter().filter(|e| e.body.kind() == "process_seen");
+    let seen: Vec<Event> = seen.collect();
+    let first = vec![seen[0].clone(), tls(1, Direction::Write, 0, head)];
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let second = vec![
         tls(2, Direction::Write, head.len() as u64, rest),
         tls(3, Direction::Read, 0, response),
     ];
-    let next_seq = part(&path("run.1.parquet"), "1", 0, first);
-    part(&path("run.2.parquet"), "2", next_seq, second);
+    let next_seq = part(&path("run.1.parquet"), "1", 0, &[], first);
+    part(&path("run.2.parquet"), "2", next_seq, &seen, second);
     let names = [path("run.2.parquet"), path("run.1.parquet")];
     let names: Vec<&str> = names.iter().map(|name| name.to_str().unwrap()).collect();
     let session = open(&names);
@@ -198,17 +206,27 @@ fn parts_of_a_recording_are_one_trace_in_their_order() {
         answer(&session, "SELECT path, host, status, complete FROM http"),
         "path,host,status,complete\n/straddles,h.example,200,true\n"
     );
-    assert_eq!(answer(&session, "SELECT seq FROM events"), "seq\n0\n1\n2\n");
+    // What the second file repeats of the first is there once.
+    assert_eq!(
+        answer(&session, "SELECT seq, kind FROM events"),
+        "seq,kind\n0,process_seen\n1,tls_data\n2,tls_data\n3,tls_data\n"
+    );
+    assert_eq!(answer(&open(&names[..1]), "SELECT count(*) AS n FROM events"), "n\n3\n");
     assert_eq!(session.trace_names(), ["run.1.parquet"]);
     let info = "SELECT value FROM trace_info WHERE key IN ('agentsight.part', 'counted.events') \
                 ORDER BY key";
-    assert_eq!(answer(&session, info), "value\n\"1, 2\"\n3\n");
+    assert_eq!(answer(&session, info), "value\n\"1, 2\"\n4\n");
     let kinds = "SELECT value FROM trace_info WHERE key = 'agentsight.kinds'";
-    assert!(answer(&session, kinds).contains("\"\"events\"\":3"), "{}", answer(&session, kinds));
+    assert!(
+        answer(&session, kinds).contains("\"\"tls_data\"\":{\"\"events\"\":3"),
+        "{}",
+        answer(&session, kinds)
+    );
     // With another trace beside them they are still one.
     let beside = open(&[names[0], DEMO, names[1]]);
     assert_eq!(beside.trace_names(), ["run.1.parquet", "demo.parquet"]);
     let overview = text(&run("query", &names).stdout);
+    assert!(overview.contains("Events        4 in 3 row groups"), "{overview}");
     assert!(overview.contains("run.1.parquet and others: parts 1, 2 of a recording"), "{overview}");
     assert!(run("report", &names).status.success());
 }
@@ -218,7 +236,7 @@ fn a_part_that_is_not_there_is_missed_and_one_that_is_there_twice_is_not_mixed_i
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for (name, number) in [("a", "1"), ("b", "3"), ("c", "3")] {
-        part(&path(name), number, 0, trace_file::one_of_each());
+        part(&path(name), number, 0, &[], trace_file::one_of_each());
     }
     let paths = ["a", "b", "c"].map(|name| path(name).to_str().unwrap().to_owned());
     let shortfalls = open(&[&paths[0], &paths[1]]).shortfalls();

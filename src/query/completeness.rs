@@ -192,7 +192,7 @@ pub(super) fn completeness(readers: &[Reader]) -> Completeness {
 /// What is known so far of one trace.
 pub(super) fn shortfalls(trace: &Named) -> Vec<Shortfall> {
     let readers = trace.source.readers();
-    let facts = Facts::of(readers);
+    let facts = Facts::of(&trace.source);
     let mut kinds = Vec::new();
     let completeness = completeness(readers);
     if completeness != Completeness::Complete {

@@ -15,7 +15,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetFileReaderFactory};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -34,11 +34,21 @@ use futures::future::{BoxFuture, ready};
 use super::traces::{Named, TRACE, with_trace};
 use crate::trace::Scan;
 
+/// A file of a trace.
+#[derive(Debug)]
+struct File {
+    /// The name of the trace that it is of.
+    trace: String,
+    scan: Arc<Scan>,
+    /// Row groups at its begin that only repeat what the file before it says.
+    repeated_groups: usize,
+}
+
 /// The raw events of one trace, or of several with the column `trace` in front.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// The files in order, each with the name of the trace it is part of.
-    files: Vec<(String, Arc<Scan>)>,
+    /// The files of all traces in order.
+    files: Vec<File>,
     has_trace_column: bool,
     schema: SchemaRef,
 }
@@ -47,8 +57,9 @@ impl Events {
     pub(super) fn new(traces: &[Named]) -> Result<Self, crate::trace::Error> {
         let mut files = Vec::new();
         for trace in traces {
-            for reader in trace.source.readers() {
-                files.push((trace.name.clone(), Arc::new(reader.scan()?)));
+            for (reader, repeated_groups) in trace.source.files() {
+                let (trace, scan) = (trace.name.clone(), Arc::new(reader.scan()?));
+                files.push(File { trace, scan, repeated_groups });
             }
         }
         let has_trace_column = traces.len() > 1;
@@ -69,12 +80,17 @@ impl Events {
         shown.into_iter().map(|index| index.checked_sub(1).unwrap_or(columns - 1)).collect()
     }
 
-    fn partitioned_file(&self, trace: &str, scan: &Arc<Scan>) -> PartitionedFile {
+    fn partitioned_file(&self, file: &File) -> PartitionedFile {
+        let File { trace, scan, repeated_groups } = file;
+        let trace = trace.as_str();
         let values = if self.has_trace_column { vec![ScalarValue::from(trace)] } else { vec![] };
+        let mut groups = ParquetAccessPlan::new_all(scan.footer().num_row_groups());
+        (0..*repeated_groups).for_each(|group| groups.skip(group));
         PartitionedFile::new(trace, scan.len_bytes())
             .with_partition_values(values)
             // Not what the file may embed: types come from its Parquet schema alone.
             .with_arrow_schema(Arc::clone(scan.schema()))
+            .with_extension(groups)
             .with_extension(Arc::clone(scan))
     }
 }
@@ -116,9 +132,8 @@ impl TableProvider for Events {
             .build();
         let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(Files));
-        let files =
-            self.files.iter().map(|(trace, scan)| self.partitioned_file(trace, scan)).collect();
+            .with_parquet_file_reader_factory(Arc::new(OpenFiles));
+        let files = self.files.iter().map(|file| self.partitioned_file(file)).collect();
         // The factory opens the files; the address is only asked for.
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_group(FileGroup::new(files))
@@ -132,9 +147,9 @@ impl TableProvider for Events {
 
 /// Hands out the open files that travel in the plan.
 #[derive(Debug)]
-struct Files;
+struct OpenFiles;
 
-impl ParquetFileReaderFactory for Files {
+impl ParquetFileReaderFactory for OpenFiles {
     fn create_reader(
         &self,
         _partition_index: usize,
@@ -144,14 +159,14 @@ impl ParquetFileReaderFactory for Files {
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let scan = file.extension::<Arc<Scan>>();
         let scan = scan.ok_or_else(|| internal_datafusion_err!("a file of events is not open"))?;
-        Ok(Box::new(File(Arc::clone(scan))))
+        Ok(Box::new(OpenFile(Arc::clone(scan))))
     }
 }
 
 /// One open file. Reading blocks for as long as a disk takes: nothing else runs meanwhile.
-struct File(Arc<Scan>);
+struct OpenFile(Arc<Scan>);
 
-impl AsyncFileReader for File {
+impl AsyncFileReader for OpenFile {
     fn get_bytes(
         &mut self,
         range: Range<u64>,

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::source::Source;
 use crate::time::WallNanos;
-use crate::trace::{Reader, Totals};
+use crate::trace::{KindTotal, Totals};
 
 pub(super) const PART: &str = "agentsight.part";
 pub(super) const START_TS: &str = "agentsight.start_ts";
+const CARRIED: &str = "agentsight.carried";
 
 /// The metadata of a trace; of the parts of a recording, that of all together.
 #[derive(Clone, Debug, Default)]
@@ -20,30 +22,35 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(readers: &[Reader]) -> Self {
-        let parts: Vec<&BTreeMap<String, String>> =
-            readers.iter().map(|reader| reader.metadata()).collect();
+    pub(super) fn of(source: &Source) -> Self {
+        let parts: Vec<(&BTreeMap<String, String>, bool)> =
+            source.files().map(|(reader, repeated)| (reader.metadata(), repeated > 0)).collect();
         Self::of_parts(&parts)
     }
 
     /// Later parts know more than earlier ones, but for when it all began and what their own rows
-    /// add up to.
-    fn of_parts(parts: &[&BTreeMap<String, String>]) -> Self {
-        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+    /// add up to. With each part comes whether its carried rows are of no account, because the
+    /// part before it is there.
+    fn of_parts(parts: &[(&BTreeMap<String, String>, bool)]) -> Self {
+        let (Some((first, _)), Some((last, _))) = (parts.first(), parts.last()) else {
             return Self::default();
         };
         let mut keys = (*last).clone();
         let mut totals = Totals::default();
-        for part in parts {
+        for (part, repeats) in parts {
             let pairs = part.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-            totals.merge(&Totals::parse(pairs).unwrap_or_default());
+            let mut own = Totals::parse(pairs).unwrap_or_default();
+            if *repeats {
+                own.subtract(&carried(part));
+            }
+            totals.merge(&own);
         }
         if parts.len() > 1 {
             if let Some(start) = first.get(START_TS) {
                 keys.insert(START_TS.into(), start.clone());
             }
             let numbers: Vec<&str> =
-                parts.iter().filter_map(|part| part.get(PART).map(String::as_str)).collect();
+                parts.iter().filter_map(|(part, _)| part.get(PART).map(String::as_str)).collect();
             keys.insert(PART.into(), numbers.join(", "));
             for entry in totals.entries() {
                 keys.insert(entry.key.into(), entry.value);
@@ -84,6 +91,18 @@ impl Facts {
     }
 }
 
+/// The rows at the begin of a part that repeat what was known.
+fn carried(part: &BTreeMap<String, String>) -> Totals {
+    let mut totals = Totals::default();
+    let kinds = part.get(CARRIED).and_then(|text| serde_json::from_str(text).ok());
+    let Some(Value::Object(kinds)) = kinds else { return totals };
+    for (kind, events) in kinds {
+        let events = events.as_u64().unwrap_or(0);
+        totals.kinds.insert(kind, KindTotal { events, calls: events, ..KindTotal::default() });
+    }
+    totals
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +114,7 @@ mod tests {
     #[test]
     fn values_of_another_shape_are_absent() {
         let odd = keys(&[("agentsight.kinds", "[1]"), (START_TS, "soon"), ("k", ""), ("l", "[1]")]);
-        let odd = Facts::of_parts(&[&odd]);
+        let odd = Facts::of_parts(&[(&odd, false)]);
         assert_eq!(odd.totals, Totals::default());
         assert_eq!((odd.ts(START_TS), odd.text("k")), (None, None));
         assert_eq!((odd.texts("l"), odd.texts("k")), (vec![], vec![]));
@@ -106,9 +125,11 @@ mod tests {
     fn parts_add_up() {
         let part = |part: &str, start: &str, events: u64| {
             let kinds = format!(r#"{{"sample":{{"events":{events},"bytes":0}}}}"#);
-            keys(&[("agentsight.kinds", &kinds), (START_TS, start), (PART, part), ("k", part)])
+            let carried = (CARRIED, r#"{"sample":1}"#);
+            let own = [("agentsight.kinds", kinds.as_str()), (START_TS, start), (PART, part)];
+            keys(&[own[0], own[1], own[2], ("k", part), carried])
         };
-        let whole = Facts::of_parts(&[&part("1", "7", 3), &part("2", "8", 4)]);
+        let whole = Facts::of_parts(&[(&part("1", "7", 3), false), (&part("2", "8", 5), true)]);
         assert_eq!(whole.totals.kinds["sample"].events, 7);
         assert_eq!(whole.text("agentsight.kinds"), Some(r#"{"sample":{"events":7,"bytes":0}}"#));
         assert_eq!((whole.ts(START_TS), whole.text("k")), (Some(WallNanos(7)), Some("2")));

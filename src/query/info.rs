@@ -8,6 +8,7 @@ use arrow::datatypes::TimestampNanosecondType;
 
 use super::completeness::{completeness, unknown_columns};
 use super::facts::Facts;
+use super::source::Source;
 use crate::tables::{InfoRow, rfc3339};
 use crate::time::WallNanos;
 use crate::trace::{self, ClockFacts, Completeness, Reader, schema};
@@ -24,12 +25,12 @@ struct Counted {
 }
 
 /// All facts about the trace, ordered by key.
-pub(super) fn rows(readers: &[Reader]) -> Result<Vec<InfoRow>, trace::Error> {
+pub(super) fn rows(source: &Source) -> Result<Vec<InfoRow>, trace::Error> {
     let mut counted = Counted::default();
-    for reader in readers {
-        counted.look(reader)?;
+    for (reader, repeated) in source.files() {
+        counted.look(reader, repeated)?;
     }
-    let known = Facts::of(readers);
+    let (known, readers) = (Facts::of(source), source.readers());
     let metadata = known.keys().iter().map(|(key, value)| (key.clone(), readable(key, value)));
     let mut facts: BTreeMap<String, String> = metadata.collect();
     counted.facts(&mut facts);
@@ -79,10 +80,17 @@ fn ending(completeness: &Completeness, facts: &mut BTreeMap<String, String>) {
 }
 
 impl Counted {
-    /// Counts the rows of a file.
-    fn look(&mut self, reader: &Reader) -> Result<(), trace::Error> {
+    /// Counts the rows of a file, those of its first row groups left out.
+    fn look(&mut self, reader: &Reader, repeated_groups: usize) -> Result<(), trace::Error> {
+        let scan = reader.scan()?;
+        let groups = scan.footer().row_groups().iter().take(repeated_groups);
+        let mut repeated: usize =
+            groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum();
         for batch in reader.batches(&["ts", "kind"])? {
             let batch = batch?;
+            let left_out = repeated.min(batch.num_rows());
+            repeated -= left_out;
+            let batch = batch.slice(left_out, batch.num_rows() - left_out);
             // The reader has checked the types; a column of another type counts nothing.
             let kinds = batch.column_by_name("kind").and_then(|c| c.as_string_opt::<i32>());
             kinds.into_iter().flatten().flatten().for_each(|kind| self.kind(kind));

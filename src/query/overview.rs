@@ -36,7 +36,7 @@ pub fn print(session: &Session, out: &mut dyn Write) -> Result<(), PrintError> {
 }
 
 fn print_trace(trace: &Named, out: &mut dyn Write) -> Result<(), PrintError> {
-    let facts = Facts::of(trace.source.readers());
+    let facts = Facts::of(&trace.source);
     for (name, text) in recording::lines(trace, &facts)? {
         writeln!(out, "{name:<13} {text}")?;
     }

@@ -114,12 +114,23 @@ impl Source {
         &self.readers
     }
 
+    /// The files of the trace with the number of row groups at the begin of each that only repeat
+    /// what the file before it says.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Reader, usize)> {
+        let part = |reader: &Reader| reader.origin().part;
+        self.readers.iter().enumerate().map(move |(at, reader)| {
+            let before = at.checked_sub(1).and_then(|at| part(&self.readers[at]));
+            let follows = before.is_some_and(|before| before.checked_add(1) == part(reader));
+            (reader, if follows { reader.carried_groups() } else { 0 })
+        })
+    }
+
     /// The events of some kinds, file by file.
     pub(super) fn events(
         &self,
         kinds: &[&str],
     ) -> impl Iterator<Item = Result<Event, trace::Error>> {
-        self.readers.iter().flat_map(|reader| reader.events(Some(kinds)))
+        self.files().flat_map(|(reader, repeated)| reader.events_after(repeated, Some(kinds)))
     }
 
     /// Whether connections may have begun before the trace: its first part is not the recording's.
@@ -164,7 +175,7 @@ impl Source {
                 send(&tables::PROBES, &external(self.activity())?.probes, projection, sink)
             }
             Derived::TraceInfo => {
-                let info = external(self.info.get(|| super::info::rows(&self.readers)))?;
+                let info = external(self.info.get(|| super::info::rows(self)))?;
                 send(&tables::TRACE_INFO, &info, projection, sink)
             }
         }

@@ -59,8 +59,7 @@ impl<W: Write> Assembler<W> {
     /// # Errors
     /// As [`Assembler::copy`].
     pub fn copy_next(&mut self, reader: &Reader) -> Result<(), Error> {
-        let has_carried = reader.origin().carried_rows > 0 && reader.group_count() > 0;
-        self.copy_from(reader, usize::from(has_carried))
+        self.copy_from(reader, reader.carried_groups())
     }
 
     fn copy_from(&mut self, reader: &Reader, first: usize) -> Result<(), Error> {

@@ -138,9 +138,18 @@ pub(crate) fn source_json(
     rows: u64,
 ) -> Value {
     let mut source = Map::new();
-    for name in
-        ["recording_id", "part", "start_ts", "stop_ts", "stop_reason", "host", "redaction", "cut"]
-    {
+    for name in [
+        "recording_id",
+        "part",
+        "start_ts",
+        "stop_ts",
+        "stop_reason",
+        "host",
+        "redaction",
+        "redacted",
+        "cut",
+        "recovered",
+    ] {
         let value = keys.get(&format!("agentsight.{name}"));
         if let Some(value) = value.filter(|value| value.len() <= MAX_VALUE_BYTES) {
             // Numbers of 64 bits stay text: JSON readers round them.

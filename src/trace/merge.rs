@@ -22,8 +22,9 @@ use super::derived::{
 };
 use super::error::Error;
 use super::events::Events;
-use super::metadata::{Entry, Keys};
+use super::metadata::{Entry, Keys, STOP_REASON_KEY};
 use super::reader::Reader;
+use super::recover::RECOVERED_KEY;
 use super::seq_set::{Scattered, SeqSet};
 use super::writer::{Limits, Summary, Writer};
 use crate::event::{Body, Event};
@@ -298,11 +299,15 @@ fn merged_keys(inputs: &[Input], recordings: &Recordings) -> Keys {
     for key in [PART_KEY, CUT_KEY, MIDWAY_KEY] {
         base.remove(key);
     }
+    if !is_one {
+        // What was counted in one of them is not true of all; each has its own in the sources.
+        base.remove("agentsight.redacted");
+    }
     let mut keys = inherited(&base);
     if is_midway {
         keys.set_text(MIDWAY_KEY, "true".to_owned());
     }
-    for name in ["filters", "binaries"] {
+    for name in ["filters", "binaries", "bugs"] {
         unite(&mut keys, inputs, &format!("agentsight.{name}"));
     }
     let moved = |index: usize, ts: Option<WallNanos>| {
@@ -324,7 +329,14 @@ fn merged_keys(inputs: &[Input], recordings: &Recordings) -> Keys {
             ids.update(&[0]);
         }
         keys.set_text(RECORDING_ID_KEY, format!("merged-{:032x}", ids.digest128()));
+    }
+    if !is_one || keys.get(STOP_REASON_KEY).is_none() {
         keys.set(Entry::stop_reason("merged"));
+    }
+    let recovered = |input: &Input| input.trace.metadata().get(RECOVERED_KEY).cloned();
+    if let Some(recovered) = inputs.iter().find_map(recovered) {
+        // Something may be missing in one of them, and so in all.
+        keys.set_text(RECOVERED_KEY, recovered);
     }
     let redaction = |input: &Input| input.trace.metadata().get("agentsight.redaction").cloned();
     let redactions: BTreeSet<String> = inputs.iter().filter_map(redaction).collect();

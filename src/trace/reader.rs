@@ -258,6 +258,18 @@ impl Reader {
         Events::new(Arc::clone(&self.shared), None, groups)
     }
 
+    /// As [`Reader::events`], without the first `groups` row groups.
+    #[must_use]
+    pub fn events_after(&self, groups: usize, kinds: Option<&[&str]>) -> Events {
+        Events::new(Arc::clone(&self.shared), kinds, groups..usize::MAX)
+    }
+
+    /// How many row groups at the begin of a part only repeat what the part before it said.
+    #[must_use]
+    pub fn carried_groups(&self) -> usize {
+        usize::from(self.origin().carried_rows > 0 && self.group_count() > 0)
+    }
+
     /// The rows as they are stored, with only these columns (those that the file has), in the order
     /// of the file.
     ///

@@ -25,6 +25,7 @@ pub fn write(sink: impl Write + Send, name: &str, events: Vec<Event>, duration_m
         },
         clock_anchors: vec![ClockAnchor::new(BootNanos(1_000_000_000_000), at(0))],
         filters: vec!["-c demo-agent".to_owned()],
+        redaction: "none".to_owned(),
     };
     let closing = ClosingMetadata {
         stop_ts: at(duration_ms),

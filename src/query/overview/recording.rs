@@ -30,7 +30,7 @@ pub(super) fn lines(
         ("Command", arguments(facts, "agentsight.command_line")),
         ("Filters", listed(facts, "agentsight.filters")),
         ("Redaction", text(facts, "agentsight.redaction")),
-        ("Events", Some(events(readers, &scans, facts))),
+        ("Events", Some(events(trace, &scans, facts))),
         ("Processes", processes(facts)),
         ("Lost", Some(lost(facts))),
         ("Ledger", ledger(facts)),
@@ -152,8 +152,11 @@ fn listed(facts: &Facts, key: &str) -> Option<String> {
     (!list.is_empty()).then(|| printable(&list.join(", "), MOST_CHARS))
 }
 
-fn events(readers: &[Reader], scans: &[Scan], facts: &Facts) -> String {
-    let rows: u64 = readers.iter().fold(0, |sum, reader| sum.saturating_add(reader.row_count()));
+fn events(trace: &Named, scans: &[Scan], facts: &Facts) -> String {
+    let rows = trace.source.files().fold(0_u64, |sum, (reader, repeated)| {
+        let carried = if repeated > 0 { reader.origin().carried_rows } else { 0 };
+        sum.saturating_add(reader.row_count().saturating_sub(carried))
+    });
     let groups: u64 = scans.iter().map(|scan| scan.footer().num_row_groups() as u64).sum();
     let file_bytes = scans.iter().fold(0_u64, |sum, scan| sum.saturating_add(scan.len_bytes()));
     let kinds = facts.totals.kinds.values();
