@@ -1,3 +1,5 @@
+//! The log: written, read back, cut at every length, and damaged.
+
 use proptest::prelude::*;
 
 use super::*;
