@@ -77,12 +77,14 @@ pub(super) fn start_line(line: &[u8]) -> Option<StartLine> {
     let minor = text[version + 1..].strip_prefix(STATUS_PREFIX)?;
     (minor.len() == 1 && minor[0].is_ascii_digit()).then_some(())?;
     let target = target_of(text).start..version;
+    // Nothing but blanks between method and version.
+    (target.start < target.end).then_some(())?;
     let method = match &text[..memchr::memchr(b' ', text)?] {
         b"HEAD" => Method::Head,
         b"CONNECT" => Method::Connect,
         _ => Method::Other,
     };
-    (!text[target.clone()].is_empty()).then_some(StartLine::Request { method, target })
+    Some(StartLine::Request { method, target })
 }
 
 /// Where the target of a request line stands in what is known of it.
@@ -358,6 +360,8 @@ mod tests {
             "HTTP/2 200\r\n",
             "GET / HTTP/1.10\r\n",
             "data: GET / HTTP/1.1\r\n",
+            "GET HTTP/1.1\r\n",
+            "GET   HTTP/1.1\r\n",
             "\r\n",
         ] {
             assert_eq!(start_line(text.as_bytes()), None, "{text}");
