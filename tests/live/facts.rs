@@ -32,7 +32,8 @@ fn session(host: &Host, buffer: &str) -> Trace {
     let task = Task::new(host, &server);
     let output = host.path("run.parquet");
     let mut client = task.python(host, "client.py");
-    let ended = record(&output, &["--buffer", buffer, "--interval", "100ms"], &mut client).succeeded();
+    let ended =
+        record(&output, &["--buffer", buffer, "--interval", "100ms"], &mut client).succeeded();
     assert!(!ended.stderr.contains("bug:"), "{}", ended.stderr);
     Trace::open(&output)
 }
