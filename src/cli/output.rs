@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::Hint;
 use super::terminal::TerminalSafe;
+use crate::trace::log_path;
 
 /// The place of a result.
 #[derive(Debug)]
@@ -21,13 +22,14 @@ impl Output {
     /// in vain.
     ///
     /// # Errors
-    /// When the file exists and `force` does not let it be replaced, or when it is one of the
-    /// `inputs`, which nothing lets be replaced.
+    /// When the file exists and `force` does not let it be replaced, or when it is one of the traces
+    /// `inputs` or a log beside one, which nothing lets be replaced.
     pub fn new(file: Option<&Path>, force: bool, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         if let Some(file) = file {
             let shown = file.display();
             let same = file.canonicalize().ok();
-            if same.is_some() && inputs.iter().any(|input| input.canonicalize().ok() == same) {
+            let mut own = inputs.iter().flat_map(|trace| [trace.clone(), log_path(trace)]);
+            if same.is_some() && own.any(|input| input.canonicalize().ok() == same) {
                 return Err(anyhow::anyhow!("'{shown}' is the trace itself")
                     .context(Hint("choose another output file".into())));
             }
@@ -132,8 +134,12 @@ mod tests {
         let trace = folder.path().join("trace");
         fs::write(&trace, "rows").unwrap();
         let other = folder.path().join(".").join("trace");
-        let refused = Output::new(Some(&other), true, std::slice::from_ref(&trace)).unwrap_err();
-        assert!(format!("{refused:#}").contains("is the trace itself"), "{refused:#}");
+        let log = log_path(&trace);
+        fs::write(&log, "more rows").unwrap();
+        for own in [other, log] {
+            let refused = Output::new(Some(&own), true, std::slice::from_ref(&trace)).unwrap_err();
+            assert!(format!("{refused:#}").contains("is the trace itself"), "{refused:#}");
+        }
     }
 
     #[cfg(unix)]

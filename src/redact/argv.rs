@@ -114,6 +114,11 @@ impl<'a> Scan<'a> {
                 }
                 return Expect::Nothing;
             }
+            Expect::FieldValue(field @ Field::WebSocketProtocol) => {
+                let (text, spans) = (self.texts[word.text], &mut self.spans[word.text]);
+                head::field_value(field, text, word.range.clone(), spans);
+                return Expect::Nothing;
+            }
             Expect::Secret | Expect::FieldValue(_) => {
                 self.value(word, 0..bytes.len(), Class::Secret, depth);
                 return Expect::Nothing;
@@ -429,8 +434,11 @@ fn members(text: &[u8], spans: &mut Vec<Span>) {
             Class::Opaque => names::is_opaque(value),
             Class::Counted | Class::Other => false,
         };
-        if secret && !is_placeholder(value, 1) && !value.contains(&b'\n') {
-            mark(spans, from, from + length, Rule::Argument);
+        // `"Authorization": "Bearer ..."`.
+        let scheme = value.iter().position(|byte| *byte == b' ').unwrap_or(0);
+        let scheme = if head::is_scheme(&value[..scheme]) { scheme + 1 } else { 0 };
+        if secret && !is_placeholder(&value[scheme..], 1) && !value.contains(&b'\n') {
+            mark(spans, from + scheme, from + length, Rule::Argument);
         }
     }
 }
@@ -511,6 +519,8 @@ mod tests {
         finds(&["npm", "config", "set", "//registry.example/:_authToken=§"]);
         finds(&["java", "-Ddb.password=§", "-jar", "x.jar"]);
         finds(&["tool", "--config", "{\"apiKey\": \"§\", \"name\": \"x\"}"]);
+        finds(&["tool", "{\"headers\":{\"Authorization\":\"Bearer §\"}}"]);
+        finds(&["curl", "-H", "Sec-WebSocket-Protocol: realtime, bearer.§"]);
         finds(&["python3", "-c", "client(api_key='§', token = \"§\")"]);
     }
 

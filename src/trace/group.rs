@@ -4,6 +4,7 @@
 //! rows: the Parquet writer's own `memory_size` counts buffers it has only reserved.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -195,9 +196,9 @@ impl OpenGroup {
         })
     }
 
-    /// The chunks from the `from`-th on, in the order of their ids.
-    pub(crate) fn chunks_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
-        (from..self.chunks.len()).filter_map(|id| self.chunks.get(ChunkId(id as u32)))
+    /// The chunks of these numbers, in the order of their ids.
+    pub(crate) fn chunks(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        range.map_while(|id| self.chunks.get(ChunkId(id as u32)))
     }
 
     /// Writes its rows as one row group of a file that has `columns` and in which `base_bytes` stand

@@ -22,9 +22,15 @@ use super::schema::Column;
 #[derive(Debug)]
 pub struct Scan {
     shared: Arc<Shared>,
-    /// The row groups and, as their groups and places in the file, the column chunks of lists that
-    /// were found to be in order.
-    checked: Mutex<(HashSet<usize>, HashSet<(usize, u64)>)>,
+    checked: Mutex<Checked>,
+}
+
+/// What was found to be in order.
+#[derive(Debug, Default)]
+struct Checked {
+    groups: HashSet<usize>,
+    /// Column chunks of lists: their row groups and where they begin in the file.
+    lists: HashSet<(usize, u64)>,
 }
 
 impl Scan {
@@ -98,7 +104,7 @@ impl Scan {
         chunk: &ColumnChunkMetaData,
     ) -> Result<(), Error> {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (groups, lists) = &mut *checked;
+        let Checked { groups, lists } = &mut *checked;
         if !groups.contains(&group) {
             self.shared.group(group)?;
             groups.insert(group);

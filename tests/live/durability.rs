@@ -18,7 +18,8 @@ const KILLS: u64 = 12;
 
 /// A program that writes numbered records through TLS, and notes when it has.
 struct Load {
-    running: Running,
+    /// Stops when dropped.
+    _running: Running,
     marks: PathBuf,
 }
 
@@ -46,7 +47,7 @@ impl Load {
     /// Starts it and waits for its first record.
     fn start(host: &Host, record_bytes: usize, pause_ms: u32) -> Self {
         let (mut command, marks) = Self::command(host, record_bytes, pause_ms);
-        let load = Self { running: Running::start(&mut command), marks };
+        let load = Self { _running: Running::start(&mut command), marks };
         until("the first record", || !load.marks().is_empty());
         load
     }

@@ -14,7 +14,10 @@ pub(crate) fn base(draft: &Draft) -> Vec<u8> {
 pub(crate) fn records(draft: &Draft) -> Vec<u8> {
     let mut raw = Vec::new();
     records::write(Record::Entry("agentsight.redaction", "secrets"), &mut raw);
-    draft.open.chunks_from(0).for_each(|chunk| records::write(Record::Chunk(chunk), &mut raw));
+    draft
+        .open
+        .chunks(0..usize::MAX)
+        .for_each(|chunk| records::write(Record::Chunk(chunk), &mut raw));
     draft.open.rows_from(0).for_each(|row| records::write(Record::Row(row.cells), &mut raw));
     raw
 }

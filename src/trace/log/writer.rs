@@ -52,17 +52,17 @@ impl LogWriter {
         for entry in entries {
             records::write(Record::Entry(entry.key, &entry.value), &mut raw);
         }
-        let mut chunks = self.chunks;
-        for chunk in open.chunks_from(chunks) {
-            records::write(Record::Chunk(chunk), &mut raw);
-            chunks += 1;
-            if raw.len() >= FRAME_BYTES {
-                self.append_frame(&mut raw)?;
-                self.chunks = chunks;
-            }
-        }
-        let mut rows = self.rows;
+        // Each row right behind its chunks: however far this comes, whole rows are there.
+        let (mut rows, mut chunks) = (self.rows, self.chunks);
         for row in open.rows_from(rows) {
+            for chunk in open.chunks(chunks..row.chunks) {
+                records::write(Record::Chunk(chunk), &mut raw);
+                chunks += 1;
+                if raw.len() >= FRAME_BYTES {
+                    self.append_frame(&mut raw)?;
+                    (self.rows, self.chunks) = (rows, chunks);
+                }
+            }
             records::write(Record::Row(row.cells), &mut raw);
             rows += 1;
             if raw.len() >= FRAME_BYTES {
