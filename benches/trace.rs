@@ -122,14 +122,15 @@ fn run(name: &str, events: &[Event]) {
         took
     });
     println!(
-        "{name:<14} {payload_mb:>8.1} {file_mb:>8.3} {:>7.1} {:>7.3} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>8.0}",
+        "{name:<14} {payload_mb:>8.1} {file_mb:>8.3} {:>7.1} {:>7.3} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>8}",
         payload_mb / file_mb,
         file_mb / plain_mb,
         payload_mb / write,
         payload_mb / plain,
         payload_mb / logged,
         payload_mb / read,
-        replayed_mb / replay,
+        // Where the last group had just been closed there is nothing to replay.
+        if replayed_mb > 1.0 { format!("{:.0}", replayed_mb / replay) } else { "-".to_owned() },
     );
 }
 

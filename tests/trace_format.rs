@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use session::START;
 use trace_file::{one_of_each, read, scratch, tls, write};
 
+#[path = "support/readers.rs"]
+mod readers;
 #[path = "support/session.rs"]
 mod session;
 #[path = "support/trace_file.rs"]
@@ -300,15 +302,9 @@ fn the_specification_lists_every_kind_and_column() {
     assert_golden("docs/FORMAT.md", &text);
 }
 
-/// DuckDB, pyarrow, polars and fastparquet read the same rows and bytes. Runs where
-/// `AGENTSIGHT_TEST_PYTHON` names a Python that has them (`pip install duckdb pyarrow polars
-/// fastparquet`).
+/// DuckDB, pyarrow, polars and fastparquet read the same rows and bytes.
 #[test]
 fn every_parquet_reader_sees_the_same_rows_and_bytes() {
-    let Some(python) = std::env::var_os("AGENTSIGHT_TEST_PYTHON") else {
-        eprintln!("skipped: AGENTSIGHT_TEST_PYTHON is not set");
-        return;
-    };
     let (_directory, path) = scratch();
     let mut events = one_of_each();
     session::resend_history(20, 5, &mut |event| events.push(event));
@@ -316,32 +312,7 @@ fn every_parquet_reader_sees_the_same_rows_and_bytes() {
     events.extend(one_of_each().into_iter().filter(|event| event.body.kind() != "tls_data"));
     let limits = Limits { group_bytes: 300_000, ..Limits::default() };
     assert!(write(&path, &events, limits).row_groups > 2);
-
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut payload = <sha2::Sha256 as sha2::Digest>::new();
-    for event in &events {
-        *kinds.entry(event.body.kind()).or_default() += 1;
-        if let Body::TlsData(tls) = &event.body {
-            sha2::Digest::update(&mut payload, &tls.data);
-        }
-    }
-    let sha256: String =
-        sha2::Digest::finalize(payload).iter().map(|byte| format!("{byte:02x}")).collect();
-    let ts_sum: i128 = events.iter().map(|event| i128::from(event.ts.0)).sum();
-    let script = "tests/support/read_everywhere.py";
-
-    let output = std::process::Command::new(python).arg(script).arg(&path).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {stderr}", output.status);
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(stdout.lines().count(), 4, "{stdout}{stderr}");
-    for line in stdout.lines() {
-        let found: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(found["kinds"], serde_json::json!(kinds), "{line}");
-        assert_eq!(found["sha256"], sha256, "{line}");
-        assert_eq!(found["ts_sum"], ts_sum.to_string(), "{line}");
-        assert_eq!(found["argv"], serde_json::json!(["agent", "--print", ""]), "{line}");
-    }
+    readers::assert_all_read(&path, &events);
 }
 
 #[test]

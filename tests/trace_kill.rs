@@ -62,7 +62,7 @@ fn load(random: &mut Random, offsets: &mut Offsets, ts: i64) -> Vec<Event> {
         offsets[stream] += length;
         event
     };
-    let mut events = vec![event(0, 16 * 1024), event(2, 1 + random.below(9000))];
+    let mut events = vec![event(0, 8 * 1024), event(2, 1 + random.below(5000))];
     for _ in 0..random.below(12) {
         events.push(event(1 + 2 * random.below(2) as usize, 20 + random.below(300)));
     }
@@ -143,7 +143,7 @@ fn record_in_a_tight_loop(path: &Path, mut acknowledged: Acknowledgements) {
     }
 }
 
-/// Hands over every 10 ms, as a session does. What is acknowledged was handed over.
+/// Hands over every 15 ms, as a session does. What is acknowledged was handed over.
 #[cfg(feature = "record")]
 fn record_as_a_session(path: &Path, mut acknowledged: Acknowledgements) {
     use agentsight::record::names::Names;
@@ -175,7 +175,7 @@ fn record_as_a_session(path: &Path, mut acknowledged: Acknowledgements) {
         }
         sink.hand_over(WallNanos(now())).unwrap();
         acknowledged.add(now(), &offsets);
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(15));
     }
 }
 
@@ -246,7 +246,7 @@ fn read(path: &Path) -> (Vec<Event>, Offsets, Completeness) {
 
 /// Kills `count` recorders, some at a time, and looks at what each left.
 fn kill(count: usize, manner: &str, lives_ms: (u64, u64), grace: Duration) {
-    const AT_A_TIME: usize = 8;
+    const AT_A_TIME: usize = 16;
     // Printed, so that a run that fails can be had again.
     let seed = std::env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| now().unsigned_abs());
@@ -296,4 +296,108 @@ fn everything_logged_survives_a_kill_at_any_moment() {
 #[test]
 fn everything_older_than_a_second_survives_a_kill() {
     kill(200, "sink", (300, 1700), Duration::from_secs(1));
+}
+
+/// A killed recording with one closed row group and a log of three rows: file, log, all its events.
+fn small_pair(path: &Path) -> (Vec<u8>, Vec<u8>, Vec<Event>) {
+    let mut recording = begin(path, Limits::default());
+    let mut offset = 0;
+    for at in 0..5 {
+        let data = content(0, offset, 50);
+        recording.push(tls(at, 0, Direction::Write, offset, &data)).unwrap();
+        offset += data.len() as u64;
+        if at == 1 {
+            recording.close_row_group().unwrap();
+        }
+        recording.flush_log().unwrap();
+    }
+    drop(recording);
+    let (events, ..) = read(path);
+    (std::fs::read(path).unwrap(), std::fs::read(log_path(path)).unwrap(), events)
+}
+
+/// What a damaged pair comes to: the first so many events, or no trace at all. Never anything else.
+fn events_left(path: &Path, all: &[Event]) -> Option<(usize, Completeness)> {
+    let reader = match Reader::open(path) {
+        Ok(reader) => reader,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return None;
+        }
+    };
+    let events: Vec<Event> = reader.events(None).collect::<Result<_, _>>().unwrap();
+    assert!(events == all[..events.len()], "wrong rows");
+    Some((events.len(), reader.completeness().clone()))
+}
+
+#[test]
+fn a_log_cut_at_any_length_costs_only_what_stood_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.parquet");
+    let (_, log, all) = small_pair(&path);
+    let file = OpenOptions::new().write(true).open(log_path(&path)).unwrap();
+    let mut most = all.len();
+    for length in (0..log.len() as u64).rev() {
+        file.set_len(length).unwrap();
+        let (left, completeness) = events_left(&path, &all).expect("the closed group is there");
+        assert!(left == most || left + 1 == most || left == 2, "{left} events at {length}");
+        most = left;
+        let Completeness::Unfinished(recovery) = completeness else { panic!("{completeness:?}") };
+        assert!(recovery.torn_bytes > 0 || recovery.log_damage.is_some() || left < all.len());
+    }
+    assert_eq!(most, 2);
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_completed_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.parquet");
+    let (main, _, all) = small_pair(&path);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let (mut whole, mut refused) = (0, 0);
+    for length in (0..main.len()).rev() {
+        // Nobody reads the footer when there is a log, and reading the rest takes time: of the
+        // lengths that end within it, every 23rd will do.
+        if refused == 0
+            && length < main.len() - 100
+            && length % 23 > 0
+            && is_within_footer(&main, length)
+        {
+            continue;
+        }
+        file.set_len(length as u64).unwrap();
+        // The log goes on where the last row group ends; what stands behind that is not needed.
+        match events_left(&path, &all) {
+            Some((left, _)) => {
+                assert_eq!((left, refused), (all.len(), 0), "at {length}");
+                whole += 1;
+            }
+            None => refused += 1,
+        }
+    }
+    assert!(whole > 300 && refused > 1000, "{whole} read, {refused} refused");
+}
+
+/// Whether the file, cut at this length, still has more than the beginning of its footer.
+fn is_within_footer(main: &[u8], length: usize) -> bool {
+    let (_, trailer) = main.split_at(main.len() - 8);
+    let footer_bytes = u32::from_le_bytes(trailer[..4].try_into().unwrap()) as usize;
+    length > main.len() - 8 - footer_bytes + 100
+}
+
+#[test]
+fn a_bit_flipped_in_the_log_costs_only_what_stood_behind_and_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.parquet");
+    let (_, log, all) = small_pair(&path);
+    // Behind the header, which has no rows.
+    for at in 4096..log.len() {
+        let mut damaged = log.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(log_path(&path), damaged).unwrap();
+        let (left, completeness) = events_left(&path, &all).expect("the closed group is there");
+        assert!(left < all.len(), "byte {at} was not missed");
+        let Completeness::Unfinished(recovery) = completeness else { panic!("{completeness:?}") };
+        assert!(recovery.torn_bytes > 0 || recovery.log_damage.is_some(), "{recovery:?}");
+    }
 }

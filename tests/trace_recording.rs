@@ -11,6 +11,8 @@ use agentsight::trace::{
 use session::{Random, resend_history};
 use trace_file::{closing, metadata, one_of_each, scratch, tls};
 
+#[path = "support/readers.rs"]
+mod readers;
 #[path = "support/session.rs"]
 mod session;
 #[path = "support/trace_file.rs"]
@@ -246,4 +248,26 @@ fn large_bursts_are_stored_once_in_the_log_as_in_the_file() {
     recording.flush_log().unwrap();
     let log_bytes = log_path(&path).metadata().unwrap().len();
     assert!(log_bytes * 4 < payload_bytes, "{log_bytes} of {payload_bytes}");
+}
+
+#[test]
+fn every_parquet_reader_opens_live_repaired_and_finished_files() {
+    let (_directory, path) = scratch();
+    let mut recording = begin(&path, small_groups());
+    let events = many();
+    for event in &events {
+        recording.push(event.clone()).unwrap();
+        recording.flush_log().unwrap();
+    }
+    // The main file of a live recording: whole up to the last closed row group.
+    let main = path.with_file_name("main.parquet");
+    std::fs::copy(&path, &main).unwrap();
+    let closed = read(&main).0.len();
+    assert!(closed > 0 && closed < events.len(), "{closed} of {} events", events.len());
+    readers::assert_all_read(&path, &events[..closed]);
+    let killed = copy(&path, "killed.parquet");
+    assert!(recording.finish(closing()).unfinished.is_none());
+    readers::assert_all_read(&path, &events);
+    repair(&killed).unwrap();
+    readers::assert_all_read(&killed, &events);
 }

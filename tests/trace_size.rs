@@ -5,11 +5,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use agentsight::event::{Body, Direction};
-use agentsight::trace::{Burst, Limits, Writer};
+use agentsight::trace::{self, Burst, Limits, Writer};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
-use session::{Connection, Random, resend_history};
+use session::{Connection, Random, interleaved, resend_history};
 use trace_file::{closing, metadata, read, scratch, write};
 
 #[path = "support/session.rs"]
@@ -46,6 +46,30 @@ fn history_that_is_sent_again_is_stored_once() {
         let stored = &sent[&tls.direction][from..from + tls.data_bytes as usize];
         assert!(tls.data == stored, "stream {:?} differs at {from}", tls.direction);
     }
+}
+
+/// Writes traffic with default limits and says what became of it.
+fn summary(traffic: impl FnOnce(&mut dyn FnMut(agentsight::event::Event))) -> trace::Summary {
+    let (_directory, path) = scratch();
+    let mut writer = Writer::create(File::create(&path).unwrap(), metadata()).unwrap();
+    let mut burst = Burst::new();
+    traffic(&mut |event| burst.push(event, &mut |event| writer.push(event).unwrap()));
+    burst.flush(&mut |event| writer.push(event).unwrap());
+    writer.finish(closing()).unwrap()
+}
+
+#[test]
+fn two_hundred_turns_are_less_than_a_megabyte() {
+    let summary = summary(|out| resend_history(200, 7, out));
+    assert!(summary.payload_bytes > 150_000_000, "{} bytes of payload", summary.payload_bytes);
+    assert!(summary.file_bytes < 1_000_000, "{} bytes", summary.file_bytes);
+}
+
+#[test]
+fn sessions_side_by_side_are_each_stored_once() {
+    let summary = summary(|out| interleaved(4, 100, out));
+    let ratio = summary.payload_bytes as f64 / summary.file_bytes as f64;
+    assert!(ratio > 120.0, "{ratio:.1} times smaller, {} row groups", summary.row_groups);
 }
 
 #[test]

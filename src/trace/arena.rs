@@ -6,7 +6,7 @@
 
 use std::io;
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
 const SEGMENT_BYTES: usize = 256 * 1024;
 
@@ -40,7 +40,9 @@ impl Arena {
     pub(crate) fn keep(&mut self, bytes: &[u8]) -> io::Result<Span> {
         let fits = |segment: &Segment| segment.map.len() - segment.used >= bytes.len();
         if !self.segments.last().is_some_and(fits) {
-            let map = MmapMut::map_anon(SEGMENT_BYTES.max(bytes.len()))?;
+            // Populated at once: all of it will be used, and faults cost more one by one.
+            let length = SEGMENT_BYTES.max(bytes.len());
+            let map = MmapOptions::new().len(length).populate().map_anon()?;
             self.segments.push(Segment { map, used: 0 });
         }
         let index = self.segments.len() - 1;
