@@ -72,7 +72,7 @@ fn a_whole_recording_adds_up() {
 #[test]
 fn a_recording_adds_up_over_its_parts_even_when_some_are_gone() {
     let directory = tempfile::tempdir().unwrap();
-    let rotation = Rotation { bytes: Some(256 << 10), age: None, keep: Some(2) };
+    let rotation = Rotation { bytes: Some(100 << 10), age: None, keep: Some(2) };
     let ended = record(directory.path(), Retention::Rotate(rotation), SAMPLES);
     assert_eq!(ended.complaints, [] as [String; 0]);
     let file = last_file(directory.path());

@@ -19,7 +19,7 @@ use super::chunk::{ChunkId, ChunkStore, MAX_CHUNK_BYTES, cut};
 use super::encode::Sheet;
 use super::error::Error;
 use super::footer::{MAGIC, properties, shifted};
-use super::schema::{Column, ColumnType, arrow_schema_of};
+use super::schema::{Column, ColumnType, KINDS, arrow_schema_of};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
 
@@ -44,11 +44,20 @@ pub(crate) struct OpenGroup {
 /// Where a row is to go, and where its cells are. There are many, and what they take is taken from
 /// the payload that the group can hold.
 struct Row {
-    kind: &'static str,
     ts: WallNanos,
     /// Payload it will take in a batch, at most [`MAX_EVENT_BYTES`].
     payload_bytes: u32,
+    /// Distinct chunks that there were once it was added: it refers to none after them.
+    chunks: u32,
     cells: Span,
+    /// Position in [`KINDS`].
+    kind: u8,
+}
+
+impl Row {
+    fn kind(&self) -> &'static str {
+        KINDS[usize::from(self.kind)].name
+    }
 }
 
 /// A row as it lies in the open group, for the log.
@@ -56,6 +65,8 @@ pub(crate) struct OpenRow<'group> {
     pub(crate) kind: &'static str,
     pub(crate) cells: &'group [u8],
     pub(crate) payload_bytes: usize,
+    /// Chunks that have to stand before it.
+    pub(crate) chunks: usize,
 }
 
 impl OpenGroup {
@@ -128,7 +139,11 @@ impl OpenGroup {
     fn place(&mut self, kind: &'static str, ts: WallNanos, payload_bytes: usize, cells: Span) {
         self.first_ts.get_or_insert(ts);
         self.last_ts = Some(ts);
-        self.rows.push(Row { kind, ts, payload_bytes: payload_bytes as u32, cells });
+        let position = KINDS.iter().position(|known| known.name == kind);
+        // A test holds that every kind of event is among them.
+        let kind = position.expect("every event has a kind of the format") as u8;
+        let (payload_bytes, chunks) = (payload_bytes as u32, self.chunks.len() as u32);
+        self.rows.push(Row { ts, payload_bytes, chunks, cells, kind });
     }
 
     /// What has to be known of a row besides its cells.
@@ -142,7 +157,7 @@ impl OpenGroup {
                 (Column::Seq, _) => seq = u64::try_from(reader.integer().ok()?).ok(),
                 (Column::Kind, _) => {
                     let name = reader.text().ok()?;
-                    kind = super::schema::KINDS.iter().find(|known| known.name == name);
+                    kind = KINDS.iter().find(|known| known.name == name);
                 }
                 (_, ColumnType::BinaryList) => {
                     let count = reader.list_length().ok()?;
@@ -190,9 +205,10 @@ impl OpenGroup {
     /// The rows from the `from`-th on, in the order in which they were added.
     pub(crate) fn rows_from(&self, from: usize) -> impl Iterator<Item = OpenRow<'_>> {
         self.rows.iter().skip(from).map(|row| OpenRow {
-            kind: row.kind,
+            kind: row.kind(),
             cells: self.cells.bytes(row.cells),
             payload_bytes: row.payload_bytes as usize,
+            chunks: row.chunks as usize,
         })
     }
 
@@ -222,7 +238,7 @@ impl OpenGroup {
         let mut parquet = ArrowWriter::try_new_with_options(sink, schema, options)?;
         let mut rows = std::mem::take(&mut self.rows);
         // Stable: they were added in the order of their sequence numbers.
-        rows.sort_by_key(|row| (row.kind, row.ts));
+        rows.sort_by_key(|row| (row.kind(), row.ts));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch_length(rest));
