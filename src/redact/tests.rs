@@ -358,14 +358,12 @@ fn a_gap_in_a_body_costs_no_head() {
     let head = "POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n";
     let mut events = vec![wire.call(Write, format!("{head}{}", "b".repeat(30)))];
     wire.lose(Write, 50);
-    let next = format!(
-        "{}GET / HTTP/1.1\r\nx-api-key: {CANARY}\r\n\r\n",
-        "x-api-key: stays\r\nb".repeat(1) + "b"
-    );
+    let rest = "x-api-key: stays\r\nbb";
+    let next = format!("{rest}GET / HTTP/1.1\r\nx-api-key: {CANARY}\r\n\r\n");
     events.push(wire.call(Write, &next));
     events.push(wire.call(Write, format!("GET /?key={CANARY} HTTP/1.1\r\n\r\n")));
     let written = text(&redacted(&mut redactor(), events), Write);
-    assert!(written.contains("x-api-key: stays\r\nbb"), "{written}");
+    assert!(written.contains(rest), "{written}");
     assert!(!written.contains(CANARY), "{written}");
 }
 

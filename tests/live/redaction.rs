@@ -170,14 +170,14 @@ fn credentials_that_curl_sends_and_is_given_as_arguments_are_replaced() {
 fn pieces() -> Vec<(&'static str, String)> {
     let (one, other) = CANARY.split_at(7);
     let request = [
-        format!("POST /v1?beta=1&ke"),
+        "POST /v1?beta=1&ke".to_owned(),
         format!("y={one}"),
         format!("{other}&x=1 HTTP/1.1\r\nAuthorization: Bea"),
         format!("rer sk-ant-api03-{one}"),
         format!("{other}\r"),
         format!("\nX-Api-Key: {one}"),
         format!("{other}\r\n folded-{CANARY}\r\nContent-Length: 4\r\n"),
-        format!("\r\nbody"),
+        "\r\nbody".to_owned(),
     ];
     let response = [
         format!("HTTP/1.1 200 OK\r\nSet-Cookie: session={one}"),
