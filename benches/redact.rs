@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --no-default-features --bench redact`. Prints figures, asserts nothing.
 
+#![allow(clippy::print_stdout, reason = "its output is its purpose")]
+
 #[path = "../tests/support/session.rs"]
 mod session;
 

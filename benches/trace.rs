@@ -6,6 +6,8 @@
 //! per call. MB are of payload, 10^6 bytes, per second of this thread's processor time, the best of
 //! three; there is no threshold. Names of cases as arguments run only those. Linux.
 
+#![allow(clippy::print_stdout, reason = "its output is its purpose")]
+
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
 use std::path::Path;

@@ -112,7 +112,7 @@ fn a_killed_recorder_loses_less_than_the_last_second() {
         // 16 MB of unique data a second: several row groups are closed in each recording.
         let load = Load::start(host, 16 * 1024, 1);
         let mut random = 0x9E37_79B9_7F4A_7C15_u64 ^ u64::from(std::process::id());
-        println!("seed {random}");
+        eprintln!("seed {random}");
         let (mut checked, mut groups) = (0, 0);
         for kill in 0..kills {
             let output = host.path(&format!("{kill}.parquet"));
@@ -152,7 +152,7 @@ fn a_killed_recorder_loses_less_than_the_last_second() {
             groups += parquet_row_groups(&output);
             std::fs::remove_file(&output).unwrap();
         }
-        println!("{kills} kills: {checked} records checked, {groups} row groups");
+        eprintln!("{kills} kills: {checked} records checked, {groups} row groups");
         assert!(checked as u64 > kills * 20, "only {checked} records were checked");
         assert!(groups as u64 > kills, "no recording closed a row group before its end");
     });
