@@ -47,8 +47,9 @@ const PARQUET_VERSION: i32 = 1;
 /// Key under which Arrow readers look for the types of the columns.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
-/// How each column is encoded.
-pub(crate) fn properties() -> Result<WriterProperties> {
+/// How each column is encoded. Payload that `repeats` goes into a dictionary, which is what stores it
+/// once.
+pub(crate) fn properties(repeats: bool) -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         // The writer closes groups itself, by its own accounting.
@@ -62,6 +63,7 @@ pub(crate) fn properties() -> Result<WriterProperties> {
         let path = ColumnPath::new(column.parquet_path());
         properties = match column.description().column_type {
             ColumnType::BinaryList => properties
+                .set_column_dictionary_enabled(path.clone(), repeats)
                 .set_column_dictionary_page_size_limit(path.clone(), DICTIONARY_BYTES)
                 .set_column_statistics_enabled(path, EnabledStatistics::None),
             ColumnType::Utf8List => {

@@ -27,6 +27,10 @@ use crate::time::WallNanos;
 const BATCH_ROWS: usize = 4096;
 const BATCH_PAYLOAD_BYTES: usize = 1024 * 1024;
 
+/// Payload of which fewer chunks than one in this many occur again is stored as it comes: building a
+/// dictionary would take a fifth of the time of closing a group and save less than this.
+const REPEATING_ONE_IN: usize = 100;
+
 /// The rows that are not in the file yet.
 pub(crate) struct OpenGroup {
     rows: Vec<Row>,
@@ -35,6 +39,8 @@ pub(crate) struct OpenGroup {
     chunks: ChunkStore,
     /// Values of all lists in the rows.
     list_values: usize,
+    /// Chunks that the rows are made of, each as often as it occurs.
+    chunk_uses: usize,
     first_ts: Option<WallNanos>,
     last_ts: Option<WallNanos>,
     /// Scratch for one row.
@@ -76,6 +82,7 @@ impl OpenGroup {
             cells: Arena::default(),
             chunks: ChunkStore::new(),
             list_values: 0,
+            chunk_uses: 0,
             first_ts: None,
             last_ts: None,
             row: Vec::new(),
@@ -104,6 +111,7 @@ impl OpenGroup {
         let kept = self.cells.keep(&row);
         self.row = row;
         self.list_values += list_values;
+        self.chunk_uses += payload.len();
         self.place(event.body.kind(), event.ts, data.len(), kept?);
         Ok(())
     }
@@ -117,6 +125,7 @@ impl OpenGroup {
         let Some(found) = self.examine(cells) else { return Ok(None) };
         let span = self.cells.keep(cells)?;
         self.list_values += found.list_values;
+        self.chunk_uses += found.chunk_uses;
         self.place(found.kind, found.ts, found.payload_bytes, span);
         Ok(Some(found.seq))
     }
@@ -150,7 +159,7 @@ impl OpenGroup {
     fn examine(&self, cells: &[u8]) -> Option<Examined> {
         let mut reader = RowReader::new(cells);
         let (mut ts, mut seq, mut kind) = (None, None, None);
-        let (mut payload_bytes, mut list_values) = (0_usize, 0_usize);
+        let (mut payload_bytes, mut list_values, mut chunk_uses) = (0_usize, 0_usize, 0_usize);
         while let Some(column) = reader.column().ok()? {
             match (column, column.description().column_type) {
                 (Column::Ts, _) => ts = Some(WallNanos(reader.integer().ok()?)),
@@ -165,7 +174,8 @@ impl OpenGroup {
                         let chunk = self.chunks.get(reader.chunk_id().ok()?)?;
                         payload_bytes = payload_bytes.checked_add(chunk.len())?;
                     }
-                    list_values = list_values.checked_add(usize::try_from(count).ok()?)?;
+                    chunk_uses = usize::try_from(count).ok()?;
+                    list_values = list_values.checked_add(chunk_uses)?;
                 }
                 (_, other) => list_values = list_values.checked_add(reader.pass(other).ok()?)?,
             }
@@ -173,7 +183,8 @@ impl OpenGroup {
         if payload_bytes > MAX_EVENT_BYTES {
             return None;
         }
-        Some(Examined { kind: kind?.name, ts: ts?, seq: seq?, payload_bytes, list_values })
+        let kind = kind?.name;
+        Some(Examined { kind, ts: ts?, seq: seq?, payload_bytes, list_values, chunk_uses })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -230,7 +241,7 @@ impl OpenGroup {
         base_bytes: u64,
     ) -> Result<RowGroupMetaData, Error> {
         let options = ArrowWriterOptions::new()
-            .with_properties(properties()?)
+            .with_properties(properties(self.repeats())?)
             .with_skip_arrow_metadata(true)
             .with_schema_root(super::footer::SCHEMA_ROOT.to_owned());
         let sink = Headless { sink, skip: MAGIC.len() };
@@ -255,6 +266,12 @@ impl OpenGroup {
         Ok(shifted(group, base_bytes as i64 - MAGIC.len() as i64)?)
     }
 
+    /// Whether enough chunks occur again to be worth a dictionary.
+    fn repeats(&self) -> bool {
+        let again = self.chunk_uses.saturating_sub(self.chunks.len());
+        again > self.chunk_uses / REPEATING_ONE_IN
+    }
+
     /// The batch of some of its rows.
     fn encode(&self, columns: &[Column], rows: &[Row]) -> Result<RecordBatch, ParquetError> {
         let mut sheet = Sheet::new(columns);
@@ -274,6 +291,7 @@ struct Examined {
     seq: u64,
     payload_bytes: usize,
     list_values: usize,
+    chunk_uses: usize,
 }
 
 /// How many of `rows` go into the next batch; at least one.
