@@ -5,7 +5,7 @@
 //! [`Redactor`] stands between capture and the first buffer that can reach a disk: events in, the
 //! same events out, in the same order per stream, with the same lengths. Credentials in the heads of
 //! HTTP/1.x messages and in program arguments are replaced by as many bytes that say `redacted` and
-//! a keyed hash ([`mask`]); equal secrets stay equal, and the key is never written.
+//! a keyed hash (`mask`); equal secrets stay equal, and the key is never written.
 //!
 //! What it does not touch: bodies, byte for byte; heads of HTTP/2 (compressed), which it counts
 //! ([`Redactor::uncovered`]). Reads no clock and no file: only event times decide.

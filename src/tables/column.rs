@@ -77,6 +77,7 @@ impl<R> Column<R> {
     }
 
     /// Declares a column of a table that is printed only and in no catalogue.
+    #[cfg(feature = "analyze")]
     pub(crate) const fn plain(name: &'static str, cell: Cell<R>) -> Self {
         Self { name, unit: "", description: "", null: "it is not known", cell }
     }

@@ -159,7 +159,7 @@ pub(crate) fn write(
     ParquetMetaDataWriter::new(sink, &footer).finish()
 }
 
-/// The row groups that a footer written by [`write`] describes, without its trailer.
+/// The row groups that a footer written by [`write()`] describes, without its trailer.
 ///
 /// # Errors
 /// When that is not what the bytes are.
