@@ -178,11 +178,11 @@ mod tests {
         process.write("/usr/bin/node", "");
         process.write("/opt/agent/dist/cli.js", "");
         process.write("/opt/agent/package.json", r#"{"name": "agent", "version": "1.0"}"#);
-        fs::create_dir_all(process.at("/work/bin")).unwrap();
+        fs::create_dir_all(process.at("/srv/bin")).unwrap();
         // Absolute within the process's root, which is not ours.
-        symlink("/opt/agent/dist/cli.js", process.at("/work/bin/agent")).unwrap();
+        symlink("/opt/agent/dist/cli.js", process.at("/srv/bin/agent")).unwrap();
         let binary = process.describe("/usr/bin/node", &["node", "--quiet", "bin/agent"]);
-        assert_eq!(binary.script.as_deref(), Some("/work/bin/agent"));
+        assert_eq!(binary.script.as_deref(), Some("/srv/bin/agent"));
         assert_eq!(known(&binary), (Some("agent"), Some("1.0")));
     }
 
