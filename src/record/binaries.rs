@@ -142,7 +142,7 @@ mod tests {
         Image {
             exe: Some(exe.into()),
             argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
-            cwd: Some("/work".into()),
+            cwd: Some("/srv".into()),
             matched: true,
             ..Image::default()
         }
