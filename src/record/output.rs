@@ -123,12 +123,9 @@ impl Output {
 
     /// Takes away what was made of it, for a recording that came to nothing.
     pub fn discard(&self) {
-        for path in
-            [self.path.clone(), trace::log_path(&self.path), trace::next_log_path(&self.path)]
-        {
-            // What cannot be removed was not made, or is told by the failure that led here.
-            let _ = std::fs::remove_file(path);
-        }
+        // What cannot be removed was not made, or is told by the failure that led here.
+        let _ = std::fs::remove_file(&self.path);
+        let _ = trace::remove_logs(&self.path);
     }
 
     /// Where it will be.

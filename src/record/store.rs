@@ -298,6 +298,10 @@ impl Store {
 
     /// Does what the policy says of the open part.
     fn turn(&mut self) -> Result<(), Error> {
+        if self.plan.retention == Retention::Whole {
+            // Asked for every event: the policy has nothing to say, so no clock is read for it.
+            return Ok(());
+        }
         let Some(open) = &self.open else { return Ok(()) };
         let bytes = open.expected_bytes();
         match self.parts.verdict(bytes, self.started.elapsed()) {
@@ -409,13 +413,10 @@ fn rotated(names: &Names) -> std::io::Result<Vec<PathBuf>> {
 
 /// Removes a part, which may be gone already: the user may tidy up.
 pub(super) fn remove(path: &std::path::Path) -> std::io::Result<()> {
-    for path in [path.to_owned(), trace::log_path(path), trace::next_log_path(path)] {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => trace::remove_logs(path),
     }
-    Ok(())
 }
 
 fn failed(path: &std::path::Path, source: std::io::Error) -> OutputError {

@@ -28,6 +28,7 @@ pub(crate) use replay::{Replayed, replay};
 pub(crate) use writer::LogWriter;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"ASIGHTWL";
@@ -53,9 +54,20 @@ pub fn log_path(path: &Path) -> PathBuf {
 }
 
 /// Where the log that is to replace it is made.
-#[must_use]
-pub fn next_log_path(path: &Path) -> PathBuf {
+pub(crate) fn next_log_path(path: &Path) -> PathBuf {
     beside(path, ".wal.next")
+}
+
+/// Takes away the logs of the trace at `path`. That there are none is no error.
+///
+/// # Errors
+/// When one of them is there and cannot be removed; the other is then gone all the same.
+pub fn remove_logs(path: &Path) -> io::Result<()> {
+    let remove = |log: PathBuf| match std::fs::remove_file(log) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    remove(log_path(path)).and(remove(next_log_path(path)))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

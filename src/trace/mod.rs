@@ -59,7 +59,7 @@ pub use cut::cut;
 pub use derived::Origin;
 pub use error::Error;
 pub use events::Events;
-pub use log::{log_path, next_log_path};
+pub use log::{log_path, remove_logs};
 pub use merge::{Input, Merged, merge};
 pub use metadata::{
     Binary, ClassAccount, ClosingMetadata, Entry, Host, KEY_PREFIX, Keys, Metadata, Redacted,

@@ -17,7 +17,7 @@ use super::draft::Draft;
 use super::dropped::End;
 use super::error::Error;
 use super::footer::{self, MAGIC, MAX_FOOTER_BYTES, TRAILER_BYTES};
-use super::log::{Replayed, log_path, next_log_path, replay};
+use super::log::{Replayed, log_path, remove_logs, replay};
 use super::metadata::{Entry, STOP_REASON_KEY};
 use super::reader::{Reader, guarded};
 use super::schema::Column;
@@ -145,12 +145,7 @@ pub fn repair(path: &Path) -> Result<Repaired, Error> {
             recovery = recovered.recovery;
         }
     }
-    for log in [log_path(path), next_log_path(path)] {
-        match std::fs::remove_file(log) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::Log(error)),
-            _ => {}
-        }
-    }
+    remove_logs(path).map_err(Error::Log)?;
     let reader = Reader::open(path)?;
     let totals = reader.totals()?;
     Ok(Repaired { recovery, rows: reader.row_count(), totals })
