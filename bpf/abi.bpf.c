@@ -11,5 +11,5 @@ const volatile struct process_fork_event abi_process_fork_event = {};
 const volatile struct process_exec_event abi_process_exec_event = {};
 const volatile struct exec_argv_event abi_exec_argv_event = {};
 const volatile struct process_exit_event abi_process_exit_event = {};
-const volatile struct tls_data_event abi_tls_data_event = {};
-const volatile struct tls_close_event abi_tls_close_event = {};
+const volatile struct data_event abi_data_event = {};
+const volatile struct close_event abi_close_event = {};

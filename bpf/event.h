@@ -100,15 +100,18 @@ struct process_exit_event {
 };
 _Static_assert(sizeof(struct process_exit_event) == 104, "process_exit_event");
 
-/* tls_data_event.direction, seen from the traced process */
-#define TLS_READ 0
-#define TLS_WRITE 1
+/* data_event.direction, seen from the traced process */
+#define DIRECTION_READ 0
+#define DIRECTION_WRITE 1
+
+/* data_event.fd */
+#define NO_FD 4294967295
 
 /*
  * Plaintext of one library call, or of a part of a large call; captured_bytes follow the struct.
  * What could not be captured is always the end: data_bytes - captured_bytes.
  */
-struct tls_data_event {
+struct data_event {
 	struct event_header header;
 	/* Address of the library's connection object. */
 	__u64 handle;
@@ -121,17 +124,19 @@ struct tls_data_event {
 	__u8 direction;
 	/* Kind of library, as user space named it when it attached the probe; 0 unknown. */
 	__u8 library;
-	__u8 _pad[6];
+	__u8 _pad[2];
+	/* File descriptor it went through; NO_FD where the library hides it. */
+	__u32 fd;
 };
-_Static_assert(sizeof(struct tls_data_event) == 88, "tls_data_event");
+_Static_assert(sizeof(struct data_event) == 88, "data_event");
 
 /* A connection object that had carried data was freed. */
-struct tls_close_event {
+struct close_event {
 	struct event_header header;
 	__u64 handle;
 	__u64 generation_boot_ns;
 };
-_Static_assert(sizeof(struct tls_close_event) == 64, "tls_close_event");
+_Static_assert(sizeof(struct close_event) == 64, "close_event");
 
 /* Index into the ledger map. */
 #define CLASS_PROCESS_FORK 0

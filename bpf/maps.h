@@ -64,9 +64,12 @@ struct active_call {
 	/* Stack pointer at entry: tells this call's return from those of calls nested in it. */
 	__u64 stack;
 	__u32 result;
+	/* CLASS_* and EVENT_* of what it moves. */
+	__u32 class;
+	__u32 kind;
 	__u32 _pad;
 	/* Handle, direction and library from the entry on; complete during the return. */
-	struct tls_data_event event;
+	struct data_event event;
 };
 
 /*
@@ -74,6 +77,8 @@ struct active_call {
  * request, and TLS inside TLS writes to the outer connection while it writes to the inner one.
  */
 #define MAX_NESTED_CALLS 4
+/* Level of what a program records at once, without a call that has begun (begin_direct). */
+#define DIRECT_LEVEL MAX_NESTED_CALLS
 
 struct call_key {
 	/* pid << 32 | tid */

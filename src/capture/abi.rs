@@ -95,9 +95,9 @@ constants! {
     EVENT_PROCESS_EXEC: u32 = 2;
     /// [`EventHeader::kind`] of [`ProcessExitEvent`].
     EVENT_PROCESS_EXIT: u32 = 3;
-    /// [`EventHeader::kind`] of [`TlsDataEvent`].
+    /// [`EventHeader::kind`] of [`DataEvent`].
     EVENT_TLS_DATA: u32 = 4;
-    /// [`EventHeader::kind`] of [`TlsCloseEvent`].
+    /// [`EventHeader::kind`] of [`CloseEvent`].
     EVENT_TLS_CLOSE: u32 = 5;
     /// [`EventHeader::kind`] of [`ExecArgvEvent`].
     EVENT_EXEC_ARGV: u32 = 6;
@@ -108,9 +108,11 @@ constants! {
     /// The working directory lacks its first components.
     EXEC_CWD_TRUNCATED: u32 = 4;
     /// The process received the data.
-    TLS_READ: u8 = 0;
+    DIRECTION_READ: u8 = 0;
     /// The process sent the data.
-    TLS_WRITE: u8 = 1;
+    DIRECTION_WRITE: u8 = 1;
+    /// [`DataEvent::fd`] where the library hides it.
+    NO_FD: u32 = 4_294_967_295;
     /// Ledger index of `process_fork`.
     CLASS_PROCESS_FORK: usize = 0;
     /// Ledger index of `process_exec`; its bytes are those of the argument area.
@@ -227,7 +229,7 @@ wire_structs! {
     }
 
     /// Plaintext; `captured_bytes` follow.
-    TlsDataEvent {
+    DataEvent {
         /// Header.
         header: EventHeader,
         /// Address of the connection object.
@@ -240,16 +242,18 @@ wire_structs! {
         data_bytes: u32,
         /// Bytes that follow.
         captured_bytes: u32,
-        /// `TLS_*`.
+        /// `DIRECTION_*`.
         direction: u8,
         /// Library tag.
         library: u8,
         /// Zero.
-        _pad: [u8; 6],
+        _pad: [u8; 2],
+        /// File descriptor, or [`NO_FD`].
+        fd: u32,
     }
 
     /// A connection object was freed.
-    TlsCloseEvent {
+    CloseEvent {
         /// Header.
         header: EventHeader,
         /// Address of the connection object.

@@ -9,8 +9,8 @@ mod decoder;
 pub use decoder::{Abandoned, Decoded, Decoder};
 
 use crate::capture::abi::{
-    self, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent, ProcessForkEvent,
-    TlsCloseEvent, TlsDataEvent, Wire,
+    self, CloseEvent, DataEvent, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent,
+    ProcessForkEvent, Wire,
 };
 use crate::time::BootNanos;
 
@@ -42,12 +42,12 @@ pub enum Record {
     /// Plaintext.
     Data {
         /// Fixed part.
-        event: TlsDataEvent,
+        event: DataEvent,
         /// What was captured, at most `event.data_bytes`.
         data: Vec<u8>,
     },
     /// A connection object was freed.
-    Close(TlsCloseEvent),
+    Close(CloseEvent),
 }
 
 impl Record {
@@ -134,11 +134,11 @@ pub fn parse(bytes: &[u8]) -> Result<Record, DecodeError> {
             Ok(Record::Argv { event, argv })
         }
         abi::EVENT_TLS_DATA => {
-            let event: TlsDataEvent = fixed(kind, bytes, &mut rest)?;
+            let event: DataEvent = fixed(kind, bytes, &mut rest)?;
             if event.captured_bytes > event.data_bytes {
                 return Err(DecodeError::Impossible { kind, field: "captured_bytes" });
             }
-            if event.direction > abi::TLS_WRITE {
+            if event.direction > abi::DIRECTION_WRITE {
                 return Err(DecodeError::Impossible { kind, field: "direction" });
             }
             let data = variable(kind, bytes, &mut rest, event.captured_bytes)?;
@@ -169,7 +169,7 @@ pub fn accounted(bytes: &[u8]) -> (Option<usize>, u64, u64) {
             (Some(abi::CLASS_PROCESS_EXEC), 0, payload(event.map(|event| event.argv_bytes)))
         }
         abi::EVENT_TLS_DATA => {
-            let event = TlsDataEvent::take(&mut rest);
+            let event = DataEvent::take(&mut rest);
             (Some(abi::CLASS_TLS_DATA), 1, payload(event.map(|event| event.captured_bytes)))
         }
         _ => (None, 1, 0),

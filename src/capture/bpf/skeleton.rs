@@ -50,11 +50,11 @@ prove_layouts! {
         header ppid wait_status cpu_user_sampled_ns cpu_system_sampled_ns cpu_runtime_ns
         peak_rss_pages read_bytes written_bytes
     }
-    TlsDataEvent = tls_data_event {
+    DataEvent = data_event {
         header handle generation_boot_ns stream_offset data_bytes captured_bytes direction library
-        _pad
+        _pad fd
     }
-    TlsCloseEvent = tls_close_event { header handle generation_boot_ns }
+    CloseEvent = close_event { header handle generation_boot_ns }
     LedgerEntry = ledger_entry {
         attempted_events attempted_bytes submitted_events submitted_bytes lost_events lost_bytes
     }

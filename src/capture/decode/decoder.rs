@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::capture::abi::{
-    self, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent, TlsDataEvent,
+    self, DataEvent, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent,
 };
 use crate::capture::decode::Record;
 use crate::event::{Body, Direction, Event, Exit, Fork, Image, ProcessId, TlsData};
@@ -227,14 +227,14 @@ impl Decoder {
         }
     }
 
-    fn tls_data(&mut self, event: &TlsDataEvent, data: Vec<u8>) -> TlsData {
+    fn tls_data(&mut self, event: &DataEvent, data: Vec<u8>) -> TlsData {
         let id = connection_id(&event.header, event.handle, event.generation_boot_ns);
         let conn_id = self.conn_id(id);
         self.decoded[abi::CLASS_TLS_DATA].bytes += data.len() as u64;
         let known = self.libraries.get(usize::from(event.library));
         TlsData {
             conn_id,
-            direction: if event.direction == abi::TLS_READ {
+            direction: if event.direction == abi::DIRECTION_READ {
                 Direction::Read
             } else {
                 Direction::Write

@@ -71,7 +71,10 @@ fn exit(wait_status: u32, cpu_ns: [u64; 3]) -> Bytes {
 fn data(handle: u64, generation: u64, offset: u64, lost: u32, bytes: &[u8]) -> Bytes {
     let captured = bytes.len() as u32;
     let head = Bytes::header(abi::EVENT_TLS_DATA, 10, 8).u64(handle).u64(generation).u64(offset);
-    head.u32(captured + lost).u32(captured).raw(&[abi::TLS_WRITE, 1, 0, 0, 0, 0, 0, 0]).raw(bytes)
+    head.u32(captured + lost)
+        .u32(captured)
+        .raw(&[abi::DIRECTION_WRITE, 1, 0, 0, 0, 0, 0, 0])
+        .raw(bytes)
 }
 
 fn close(handle: u64, generation: u64) -> Bytes {
@@ -125,7 +128,7 @@ fn bytes_behind_a_record_are_not_part_of_it() {
 #[test]
 fn lengths_that_reach_beyond_the_record_are_cut_short() {
     let mut bytes = data(1, 2, 3, 0, b"abc");
-    let captured = std::mem::offset_of!(TlsDataEvent, captured_bytes);
+    let captured = std::mem::offset_of!(DataEvent, captured_bytes);
     bytes.0[captured..captured + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
     bytes.0[captured - 4..captured].copy_from_slice(&u32::MAX.to_ne_bytes());
     assert!(matches!(bytes.parse(), Err(DecodeError::CutShort { .. })));
@@ -134,13 +137,13 @@ fn lengths_that_reach_beyond_the_record_are_cut_short() {
 #[test]
 fn impossible_fields_and_unknown_kinds_are_refused_by_name() {
     let mut more_captured_than_moved = data(1, 2, 3, 0, b"abc");
-    let at = std::mem::offset_of!(TlsDataEvent, data_bytes);
+    let at = std::mem::offset_of!(DataEvent, data_bytes);
     more_captured_than_moved.0[at] = 2;
     let impossible = |field| Err(DecodeError::Impossible { kind: abi::EVENT_TLS_DATA, field });
     assert_eq!(more_captured_than_moved.parse(), impossible("captured_bytes"));
 
     let mut neither_read_nor_write = data(1, 2, 3, 0, b"abc");
-    neither_read_nor_write.0[std::mem::offset_of!(TlsDataEvent, direction)] = 2;
+    neither_read_nor_write.0[std::mem::offset_of!(DataEvent, direction)] = 2;
     assert_eq!(neither_read_nor_write.parse(), impossible("direction"));
 
     assert_eq!(Bytes::header(99, 1, 1).parse(), Err(DecodeError::UnknownKind(99)));
