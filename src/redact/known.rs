@@ -1,0 +1,174 @@
+//! Secrets that were replaced once, to be found again where nothing around them says what they are.
+//!
+//! A program that prints a key it was given rarely says that it is one. So the values that were
+//! replaced elsewhere are kept, in memory and bounded, and looked for byte by byte in what programs
+//! tell each other. Only values that are unmistakable are kept: long, and not made of words where
+//! their origin does not vouch for them.
+
+use super::mask::{Rule, Span, mark};
+use super::names;
+use super::patterns::Patterns;
+
+/// Shorter values may occur by chance. As much of every value is looked for first.
+const MIN_BYTES: usize = 12;
+/// Longer values are not kept; no key is that long.
+const MAX_BYTES: usize = 4096;
+/// Values kept. Beyond that, those not seen for longest are forgotten.
+const MAX_VALUES: usize = 256;
+/// How many are forgotten at a time, so that the automaton is not made anew for each.
+const FORGOTTEN: usize = 64;
+/// Values looked for one by one until an automaton is made that has them all.
+const MAX_FRESH: usize = 16;
+/// Different bytes that a value must hold at least.
+const MIN_DIFFERENT: usize = 6;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Known {
+    values: Vec<Value>,
+    /// Of the first `indexed` values: the first bytes of each.
+    index: Option<Patterns>,
+    indexed: usize,
+    /// Counts what was learned, so that the oldest can be told.
+    tick: u64,
+}
+
+struct Value {
+    bytes: Vec<u8>,
+    /// When it was learned or seen last.
+    tick: u64,
+}
+
+impl Known {
+    /// Takes note of a value that is being replaced; returns whether it was not known before and is
+    /// now. Where its place has not `vouched` for it being a secret, its looks must.
+    pub(super) fn learn(&mut self, rule: Rule, vouched: bool, value: &[u8]) -> bool {
+        if !is_worth(rule, vouched, value) {
+            return false;
+        }
+        self.tick += 1;
+        if let Some(known) = self.values.iter_mut().find(|known| known.bytes == value) {
+            known.tick = self.tick;
+            return false;
+        }
+        if self.values.len() == MAX_VALUES {
+            self.values.sort_by_key(|value| std::cmp::Reverse(value.tick));
+            self.values.truncate(MAX_VALUES - FORGOTTEN);
+            (self.index, self.indexed) = (None, 0);
+        }
+        self.values.push(Value { bytes: value.to_vec(), tick: self.tick });
+        true
+    }
+
+    /// Marks every known value in `text`.
+    pub(super) fn find(&mut self, text: &[u8], spans: &mut Vec<Span>) {
+        if self.values.len() - self.indexed > MAX_FRESH {
+            let beginnings = self.values.iter().map(|value| &value.bytes[..MIN_BYTES]);
+            self.index = Patterns::new(beginnings, false);
+            self.indexed = if self.index.is_some() { self.values.len() } else { 0 };
+        }
+        if let Some(index) = &self.index {
+            index.each(text, |value, start, _| {
+                let bytes = &self.values[value].bytes;
+                if text[start..].starts_with(bytes) {
+                    mark(spans, start, start + bytes.len(), Rule::Known);
+                }
+            });
+        }
+        for value in &self.values[self.indexed..] {
+            occurrences(text, 0, &value.bytes, spans);
+        }
+    }
+}
+
+/// Marks every place behind `from` where a value stands.
+pub(super) fn occurrences(text: &[u8], from: usize, value: &[u8], spans: &mut Vec<Span>) {
+    for at in memchr::memmem::find_iter(&text[from..], value) {
+        mark(spans, from + at, from + at + value.len(), Rule::Known);
+    }
+}
+
+/// Whether a value can be told from other text by its bytes alone.
+fn is_worth(rule: Rule, vouched: bool, value: &[u8]) -> bool {
+    let known = match rule {
+        Rule::Shape => true,
+        Rule::Authorization | Rule::Header | Rule::UserInfo | Rule::Argument if vouched => true,
+        Rule::PrivateKey | Rule::Known | Rule::Cut => false,
+        // Cookies, parameters and what programs print hold settings and code as well.
+        _ => names::is_opaque(value),
+    };
+    known
+        && (MIN_BYTES..=MAX_BYTES).contains(&value.len())
+        && value.iter().all(|byte| !byte.is_ascii_control() && *byte != b' ')
+        && !names::is_plain(value)
+        && !names::is_path(value)
+        && has_variety(value)
+}
+
+fn has_variety(value: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    value.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    seen.iter().filter(|seen| **seen).count() >= MIN_DIFFERENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(known: &mut Known, text: &str) -> Vec<String> {
+        let mut spans = Vec::new();
+        known.find(text.as_bytes(), &mut spans);
+        spans.iter().map(|span| text[span.start..span.end].to_owned()).collect()
+    }
+
+    fn value(number: usize) -> String {
+        format!("value-{number:04}-of-many")
+    }
+
+    #[test]
+    fn values_are_found_again_however_many_there_are() {
+        let mut known = Known::default();
+        for number in 0..MAX_VALUES {
+            assert!(known.learn(Rule::Header, true, value(number).as_bytes()));
+            assert!(!known.learn(Rule::Header, true, value(number).as_bytes()));
+            for look in [0, number / 2, number] {
+                let text = format!("<{}>", value(look));
+                assert_eq!(found(&mut known, &text), [value(look)], "{number}");
+            }
+        }
+        assert_eq!(found(&mut known, "value-0001-of-man and nothing else"), [""; 0]);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_no_others() {
+        let mut known = Known::default();
+        for number in 0..1000 {
+            known.learn(Rule::Header, true, value(number).as_bytes());
+            // Sent with every request.
+            known.learn(Rule::Header, true, value(0).as_bytes());
+            assert!(known.values.len() <= MAX_VALUES);
+        }
+        for (number, expected) in [(0, 1), (1, 0), (700, 0), (900, 1), (999, 1)] {
+            assert_eq!(found(&mut known, &value(number)).len(), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_may_stand_anywhere_is_not_kept() {
+        let mut known = Known::default();
+        for (rule, value) in [
+            (Rule::Header, "short"),
+            (Rule::Header, "1234567890123456"),
+            (Rule::Argument, "/run/secrets/token"),
+            (Rule::Header, "************"),
+            (Rule::Header, "two words of it"),
+            (Rule::Cookie, "light-theme-with-contrast"),
+            (Rule::Text, "getTheTokenFromSomewhere"),
+            (Rule::Known, "0123456789abcdef"),
+        ] {
+            assert!(!known.learn(rule, true, value.as_bytes()), "{value}");
+        }
+        assert!(known.learn(Rule::Cookie, true, b"0123456789abcdef"));
+        assert!(known.learn(Rule::Argument, true, b"correcthorsebattery"));
+    }
+}
