@@ -4,31 +4,40 @@
 //! replaced elsewhere are kept, in memory and bounded, and looked for byte by byte in what programs
 //! tell each other. Only values that are unmistakable are kept: long, and not made of words where
 //! their origin does not vouch for them.
+//!
+//! Wherever a value stands, one of the [`STRIDE`] groups of four bytes at its beginning lies at a
+//! multiple of that many bytes in the text: only these places are looked at, and of most a bit says
+//! that no value has such a group.
+
+use std::collections::HashMap;
 
 use super::mask::{Rule, Span, mark};
 use super::names;
-use super::patterns::Patterns;
 
-/// Shorter values may occur by chance. As much of every value is looked for first.
+/// Shorter values may occur by chance.
 const MIN_BYTES: usize = 12;
 /// Longer values are not kept; no key is that long.
 const MAX_BYTES: usize = 4096;
 /// Values kept. Beyond that, those not seen for longest are forgotten.
 const MAX_VALUES: usize = 256;
-/// How many are forgotten at a time, so that the automaton is not made anew for each.
+/// How many are forgotten at a time, so that the groups are not collected anew for each.
 const FORGOTTEN: usize = 64;
-/// Values looked for one by one until an automaton is made that has them all.
-const MAX_FRESH: usize = 16;
 /// Different bytes that a value must hold at least.
 const MIN_DIFFERENT: usize = 6;
+/// Bytes of a group.
+const GROUP_BYTES: usize = 4;
+/// Groups in the bytes that every value has.
+const STRIDE: usize = MIN_BYTES - GROUP_BYTES + 1;
+/// Bits that say which groups there are, by their hash.
+const FILTER_BITS: usize = 1 << 16;
+
+type Group = [u8; GROUP_BYTES];
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Known {
     values: Vec<Value>,
-    /// Of the first `indexed` values: the first bytes of each.
-    index: Option<Patterns>,
-    indexed: usize,
+    groups: Groups,
     /// Counts what was learned, so that the oldest can be told.
     tick: u64,
 }
@@ -37,6 +46,15 @@ struct Value {
     bytes: Vec<u8>,
     /// When it was learned or seen last.
     tick: u64,
+}
+
+/// The groups that the values begin with.
+#[derive(Default)]
+struct Groups {
+    /// One bit per hash; empty as long as there are no values.
+    filter: Vec<u64>,
+    /// Which values have a group, and where in it.
+    places: HashMap<Group, Vec<(usize, usize)>>,
 }
 
 impl Known {
@@ -54,31 +72,60 @@ impl Known {
         if self.values.len() == MAX_VALUES {
             self.values.sort_by_key(|value| std::cmp::Reverse(value.tick));
             self.values.truncate(MAX_VALUES - FORGOTTEN);
-            (self.index, self.indexed) = (None, 0);
+            self.groups = Groups::default();
+            for (index, value) in self.values.iter().enumerate() {
+                self.groups.add(index, &value.bytes);
+            }
         }
+        self.groups.add(self.values.len(), value);
         self.values.push(Value { bytes: value.to_vec(), tick: self.tick });
         true
     }
 
     /// Marks every known value in `text`.
-    pub(super) fn find(&mut self, text: &[u8], spans: &mut Vec<Span>) {
-        if self.values.len() - self.indexed > MAX_FRESH {
-            let beginnings = self.values.iter().map(|value| &value.bytes[..MIN_BYTES]);
-            self.index = Patterns::new(beginnings, false);
-            self.indexed = if self.index.is_some() { self.values.len() } else { 0 };
+    pub(super) fn find(&self, text: &[u8], spans: &mut Vec<Span>) {
+        if self.values.is_empty() {
+            return;
         }
-        if let Some(index) = &self.index {
-            index.each(text, |value, start, _| {
-                let bytes = &self.values[value].bytes;
+        for (number, piece) in text.chunks(STRIDE).enumerate() {
+            let Some(group) = piece.first_chunk() else { return };
+            if !self.groups.may_have(group) {
+                continue;
+            }
+            let at = number * STRIDE;
+            for (value, offset) in self.groups.places.get(group).into_iter().flatten() {
+                let Some(start) = at.checked_sub(*offset) else { continue };
+                let bytes = &self.values[*value].bytes;
                 if text[start..].starts_with(bytes) {
                     mark(spans, start, start + bytes.len(), Rule::Known);
                 }
-            });
-        }
-        for value in &self.values[self.indexed..] {
-            occurrences(text, 0, &value.bytes, spans);
+            }
         }
     }
+}
+
+impl Groups {
+    fn add(&mut self, value: usize, bytes: &[u8]) {
+        self.filter.resize(FILTER_BITS / 64, 0);
+        for (offset, group) in bytes.windows(GROUP_BYTES).take(STRIDE).enumerate() {
+            let Ok(group) = Group::try_from(group) else { continue };
+            let bit = hash(&group);
+            self.filter[bit / 64] |= 1 << (bit % 64);
+            self.places.entry(group).or_default().push((value, offset));
+        }
+    }
+
+    fn may_have(&self, group: &Group) -> bool {
+        let bit = hash(group);
+        self.filter[bit / 64] >> (bit % 64) & 1 == 1
+    }
+}
+
+/// Spreads groups over the bits of the filter (multiplicative hashing).
+fn hash(group: &Group) -> usize {
+    const GOLDEN: u32 = 0x9e37_79b1;
+    let product = u32::from_le_bytes(*group).wrapping_mul(GOLDEN);
+    (product >> (32 - FILTER_BITS.trailing_zeros())) as usize
 }
 
 /// Marks every place behind `from` where a value stands.
@@ -115,7 +162,7 @@ fn has_variety(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn found(known: &mut Known, text: &str) -> Vec<String> {
+    fn found(known: &Known, text: &str) -> Vec<String> {
         let mut spans = Vec::new();
         known.find(text.as_bytes(), &mut spans);
         spans.iter().map(|span| text[span.start..span.end].to_owned()).collect()
@@ -132,11 +179,11 @@ mod tests {
             assert!(known.learn(Rule::Header, true, value(number).as_bytes()));
             assert!(!known.learn(Rule::Header, true, value(number).as_bytes()));
             for look in [0, number / 2, number] {
-                let text = format!("<{}>", value(look));
-                assert_eq!(found(&mut known, &text), [value(look)], "{number}");
+                let text = format!("{}{}>", "<".repeat(number % 20), value(look));
+                assert_eq!(found(&known, &text), [value(look)], "{number}");
             }
         }
-        assert_eq!(found(&mut known, "value-0001-of-man and nothing else"), [""; 0]);
+        assert_eq!(found(&known, "value-0001-of-man and nothing else"), [""; 0]);
     }
 
     #[test]
@@ -149,7 +196,7 @@ mod tests {
             assert!(known.values.len() <= MAX_VALUES);
         }
         for (number, expected) in [(0, 1), (1, 0), (700, 0), (900, 1), (999, 1)] {
-            assert_eq!(found(&mut known, &value(number)).len(), expected, "{number}");
+            assert_eq!(found(&known, &value(number)).len(), expected, "{number}");
         }
     }
 

@@ -129,7 +129,7 @@ impl Mask {
     }
 
     /// Marks every secret in `text` that was replaced before.
-    pub(super) fn find_known(&mut self, text: &[u8], spans: &mut Vec<Span>) {
+    pub(super) fn find_known(&self, text: &[u8], spans: &mut Vec<Span>) {
         self.known.find(text, spans);
     }
 

@@ -366,7 +366,8 @@ pub(super) fn is_path(value: &[u8]) -> bool {
     let random = value
         .split(|byte| !byte.is_ascii_alphanumeric())
         .any(|run| run.len() >= 16 && run.iter().any(u8::is_ascii_digit));
-    begins && !base64 && !random
+    let drive = matches!(value, [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
+    (begins || drive) && !base64 && !random
 }
 
 /// Whether a value looks random: long, of letters and digits mixed, not a path, a time or an id.

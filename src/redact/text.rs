@@ -20,6 +20,7 @@ use value::Until;
 mod block;
 mod finder;
 mod judge;
+mod links;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -71,7 +71,8 @@ pub(super) fn marker_end(text: &[u8], at: usize) -> Option<usize> {
     const MAX_LABEL: usize = 40;
     let label = at + BEGIN.len();
     let rest = text.get(label..)?;
-    let in_label = |byte: &&u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || **byte == b' ';
+    let in_label =
+        |byte: &&u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || **byte == b' ';
     let length = rest.iter().take(MAX_LABEL).take_while(in_label).count();
     let is_key = memchr::memmem::find(&rest[..length], b"PRIVATE KEY").is_some();
     (is_key && rest[length..].starts_with(b"-----")).then_some(label + length + 5)
@@ -107,9 +108,9 @@ fn is_header(line: &[u8]) -> bool {
     let text = line.trim_ascii();
     let numbered = |byte: &u8| !byte.is_ascii_alphabetic();
     text.iter().all(numbered)
-        || ["Proc-Type", "DEK-Info", "Version", "Comment"].iter().any(|name| {
-            memchr::memmem::find(text, name.as_bytes()).is_some_and(|at| at <= 16)
-        })
+        || ["Proc-Type", "DEK-Info", "Version", "Comment"]
+            .iter()
+            .any(|name| memchr::memmem::find(text, name.as_bytes()).is_some_and(|at| at <= 16))
 }
 
 #[cfg(test)]

@@ -8,26 +8,48 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::block::{self, KeyBlock};
-use super::judge::{Before, Candidate, Enclosing};
+use super::judge::{self, Before, Candidate, Enclosing};
+use super::links;
 use super::value::{self, Separator, Until, Value};
 use crate::redact::mask::{Rule, Span, mark};
 use crate::redact::names::{self, Announced};
 use crate::redact::patterns::Patterns;
-use crate::redact::{argv, head, shapes, url};
+use crate::redact::{argv, head, shapes};
 
 /// Longest name looked at, on either side of the word that was found in it.
 const MAX_NAME_BYTES: usize = 64;
+/// How much of a value is judged. Values within values would cost the square of their length.
+const MAX_JUDGED_BYTES: usize = 1 << 10;
+/// Longest way of authentication in front of a credential.
+const MAX_SCHEME_BYTES: usize = 32;
 /// Longest command looked at.
 const MAX_COMMAND_BYTES: usize = 4 << 10;
 
 /// What names of secrets have in common.
 const NAME_WORDS: [&[u8]; 12] = [
-    b"token", b"secret", b"pass", b"key", b"credential", b"authorization", b"cookie", b"auth", b"jwt",
-    b"_pat", b"pwd", b"session",
+    b"token",
+    b"secret",
+    b"pass",
+    b"key",
+    b"credential",
+    b"authorization",
+    b"cookie",
+    b"auth",
+    b"jwt",
+    b"_pat",
+    b"pwd",
+    b"session",
 ];
 /// Programs that are given secrets by options that do not say so.
 const PROGRAMS: [&[u8]; 9] = [
-    b"curl ", b"wget ", b"sshpass ", b"redis-cli ", b"mysql ", b"mysqldump ", b"mongosh ", b"docker login ",
+    b"curl ",
+    b"wget ",
+    b"sshpass ",
+    b"redis-cli ",
+    b"mysql ",
+    b"mysqldump ",
+    b"mongosh ",
+    b"docker login ",
     b"openssl ",
 ];
 
@@ -73,10 +95,19 @@ pub(super) fn find(
     block: &mut KeyBlock,
     spans: &mut Vec<Span>,
 ) -> Option<Until> {
-    let mut search =
-        Search { text, place, line: 0..0, name_end: 0, command_end: 0, block, spans, open: None };
+    let mut search = Search {
+        text,
+        place,
+        line: 0..0,
+        name_end: 0,
+        word: 0..0,
+        command_end: 0,
+        block,
+        spans,
+        open: None,
+    };
     search.torn_word();
-    search.urls();
+    links::find(text, search.spans);
     search.block_lines(0);
     if let Some(patterns) = &HINTS.patterns {
         patterns.each(text, |word, start, end| match HINTS.kinds[word] {
@@ -99,6 +130,8 @@ struct Search<'a> {
     line: Range<usize>,
     /// Where the name that was looked at last ends.
     name_end: usize,
+    /// The word that was read last as a value, or as part of one.
+    word: Range<usize>,
     /// Where the command that was looked at last ends.
     command_end: usize,
     block: &'a mut KeyBlock,
@@ -126,29 +159,6 @@ impl Search<'_> {
             let end = Until::Word.find(self.text).unwrap_or(self.text.len());
             if names::is_opaque(&self.text[..end]) || end == self.text.len() {
                 mark(self.spans, 0, end, Rule::Cut);
-            }
-        }
-    }
-
-    /// Passwords in front of hosts, and parameters.
-    fn urls(&mut self) {
-        let text = self.text;
-        url::user_info(text, 0, text.len(), self.spans);
-        let mut at = 0;
-        while let Some(found) = memchr::memchr2(b'?', b'#', &text[at..]) {
-            let mark_at = at + found;
-            at = mark_at + 1;
-            // In a URL; not a comment, and not the operator of a language.
-            let in_url = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_~%=.".contains(byte);
-            if mark_at > 0 && in_url(&text[mark_at - 1]) {
-                let before = self.spans.len();
-                at = url::parameters(text, at, text.len(), self.spans);
-                let marked = self.spans.split_off(before);
-                let literal = |span: &Span| {
-                    let value = &text[span.start..span.end];
-                    value.len() >= 4 && !argv::is_placeholder(value, 1) && !value.starts_with(b"$")
-                };
-                self.spans.extend(marked.into_iter().filter(literal));
             }
         }
     }
@@ -182,8 +192,24 @@ impl Search<'_> {
     /// What stands between the beginning of the line and a name.
     fn before(&self, line: &Range<usize>, name_start: usize, quoted: bool) -> Before {
         const WORDS: [&[u8]; 18] = [
-            b"export", b"declare", b"typeset", b"readonly", b"local", b"set", b"setenv", b"env", b"-x", b"-gx",
-            b"-rx", b"-Ux", b"-", b"+", b"++", b">", b"<", b"#",
+            b"export",
+            b"declare",
+            b"typeset",
+            b"readonly",
+            b"local",
+            b"set",
+            b"setenv",
+            b"env",
+            b"-x",
+            b"-gx",
+            b"-rx",
+            b"-Ux",
+            b"-",
+            b"+",
+            b"++",
+            b">",
+            b"<",
+            b"#",
         ];
         let mut before = &self.text[line.start..name_start];
         if quoted {
@@ -214,10 +240,19 @@ impl Search<'_> {
     }
 
     /// `--name value`, `set -x NAME value`, and `password value` of a netrc.
-    fn word_after(&mut self, found: &Found<'_>, line: &Range<usize>, name_start: usize, dashes: usize) {
+    fn word_after(
+        &mut self,
+        found: &Found<'_>,
+        line: &Range<usize>,
+        name_start: usize,
+        dashes: usize,
+    ) {
         let before = self.text[line.start..name_start].trim_ascii_end();
-        let sets = before.ends_with(b"setenv") || before.ends_with(b"set -x") || before.ends_with(b"set -gx");
-        let login = memchr::memmem::find(before, b"login ").is_some();
+        let sets = before.ends_with(b"setenv")
+            || before.ends_with(b"set -x")
+            || before.ends_with(b"set -gx");
+        let login = &before[before.len().saturating_sub(2 * MAX_NAME_BYTES)..];
+        let login = memchr::memmem::find(login, b"login ").is_some();
         if sets {
             self.value(&Found { separator: Separator::Equals, ..*found }, line);
         } else if dashes > 0 || login {
@@ -255,14 +290,27 @@ impl Search<'_> {
             (None, Before::String(_)) if whole && !found.quoted => {
                 value::rest_of_string(text, found.at)
             }
-            (None, _) => value::word(text, found.at),
+            // All cookies of this word were looked at.
+            (None, _)
+                if matches!(found.announced, Announced::Cookies(_))
+                    && self.word.contains(&found.at) =>
+            {
+                return;
+            }
+            (None, _) => self.word(text, found.at),
         };
         if let Announced::Cookies(field) = found.announced {
             return self.cookies(found, field, value);
         }
-        self.skip_scheme(&mut value, found, line.end);
-        if found.separator == Separator::Equals && !value.quoted {
+        self.skip_scheme(&mut value, found, text);
+        if found.separator == Separator::Equals && value.until != Until::Word {
             self.keep_first_word(&mut value);
+        }
+        if !value.quoted && !judge::is_upper(found.name) {
+            // `password=None,`: in source code the value ends in front of the comma.
+            let end = text[..value.range.end].iter().rev();
+            let end = end.take(4).take_while(|byte| b",;)".contains(byte)).count();
+            value.range.end = (value.range.end - end).max(value.range.start);
         }
         let cut_off = self.cuts(value.range.end);
         let behind = value.range.end + usize::from(value.quoted);
@@ -272,7 +320,8 @@ impl Search<'_> {
             before: found.before,
             separator: found.separator,
             quoted: value.quoted,
-            value: &text[value.range.clone()],
+            value: &text
+                [value.range.start..value.range.end.min(value.range.start + MAX_JUDGED_BYTES)],
             after: text.get(behind).copied(),
             cut_off,
         };
@@ -282,12 +331,20 @@ impl Search<'_> {
         }
     }
 
+    /// Reads the word from `at` on, or what is left of the one read last.
+    fn word(&mut self, line: &[u8], at: usize) -> Value {
+        if !self.word.contains(&at) {
+            self.word = value::word(line, at).range;
+        }
+        Value { range: at..self.word.end.max(at), quoted: false, until: Until::Word }
+    }
+
     /// Passes over `Bearer` and the like in front of a credential.
-    fn skip_scheme(&self, value: &mut Value, found: &Found<'_>, line_end: usize) {
-        let text = &self.text[..line_end];
+    fn skip_scheme(&mut self, value: &mut Value, found: &Found<'_>, text: &[u8]) {
         let rest = &text[value.range.start..];
-        let word = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
-        if word == rest.len() || !head::is_scheme(&rest[..word]) {
+        let mut first = rest.iter().take(MAX_SCHEME_BYTES);
+        let Some(word) = first.position(u8::is_ascii_whitespace) else { return };
+        if !head::is_scheme(&rest[..word]) {
             return;
         }
         let blanks = rest[word..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -295,11 +352,12 @@ impl Search<'_> {
         if value.quoted || value.until != Until::Word {
             value.range.start = start.min(value.range.end);
         } else {
-            value.range = value::word(text, start).range;
+            *value = self.word(text, start);
         }
         // `Digest username=..., response=...`: all of it, blanks and quotes, to the end.
         let text = &text[value.range.clone()];
-        let several = memchr::memchr2(b' ', b',', text).is_some() && memchr::memchr(b'=', text).is_some();
+        let several =
+            memchr::memchr2(b' ', b',', text).is_some() && memchr::memchr(b'=', text).is_some();
         if !several && found.announced == Announced::Authorization && !value.quoted {
             let length = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
             value.range.end = value.range.start + length;
@@ -361,7 +419,9 @@ impl Search<'_> {
             let line = &rest[..end.unwrap_or(rest.len())];
             let complete = self.place.complete || end.is_some();
             // Between the carriage return and the line feed there is no line.
-            if !line.is_empty() && let Some(data) = self.block.line(line, complete) {
+            if !line.is_empty()
+                && let Some(data) = self.block.line(line, complete)
+            {
                 mark(self.spans, start + data.start, start + data.end, Rule::PrivateKey);
             }
             start += line.len() + 1;

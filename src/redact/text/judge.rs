@@ -44,10 +44,50 @@ pub(super) struct Candidate<'a> {
 
 /// Words in place of a value, and names of types.
 const NO_VALUES: [&str; 44] = [
-    "any", "bool", "boolean", "bytes", "char", "disabled", "empty", "enabled", "false", "hidden", "include",
-    "int", "integer", "invalid", "key", "missing", "nil", "no", "none", "not", "null", "number", "object",
-    "off", "omit", "on", "optional", "option", "password", "redacted", "required", "same-origin", "secret",
-    "set", "str", "string", "text", "todo", "token", "true", "undefined", "unknown", "value", "yes",
+    "any",
+    "bool",
+    "boolean",
+    "bytes",
+    "char",
+    "disabled",
+    "empty",
+    "enabled",
+    "false",
+    "hidden",
+    "include",
+    "int",
+    "integer",
+    "invalid",
+    "key",
+    "missing",
+    "nil",
+    "no",
+    "none",
+    "not",
+    "null",
+    "number",
+    "object",
+    "off",
+    "omit",
+    "on",
+    "optional",
+    "option",
+    "password",
+    "redacted",
+    "required",
+    "same-origin",
+    "secret",
+    "set",
+    "str",
+    "string",
+    "text",
+    "todo",
+    "token",
+    "true",
+    "undefined",
+    "unknown",
+    "value",
+    "yes",
 ];
 
 impl Candidate<'_> {
@@ -165,7 +205,8 @@ fn is_call(value: &[u8]) -> bool {
     let begins = value.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
     let opens = matches!(value.get(path), Some(b'(' | b'['));
     // What ends a word ends the value as well, so the other parenthesis may be missing.
-    let closes = matches!(value.last(), Some(b'(' | b')' | b'[' | b']' | b',' | b';' | b'{' | b'?'));
+    let closes =
+        matches!(value.last(), Some(b'(' | b')' | b'[' | b']' | b',' | b';' | b'{' | b'?'));
     begins && opens && (closes || is_word(&value[..path]))
 }
 
@@ -245,7 +286,8 @@ mod tests {
 
     #[test]
     fn expressions_are_code() {
-        for value in ["os.environ[", "getToken(", "self.token", "args.api_key", "&token", "get()?"] {
+        for value in ["os.environ[", "getToken(", "self.token", "args.api_key", "&token", "get()?"]
+        {
             assert!(is_code(value.as_bytes()), "{value}");
         }
         for value in ["hunter2", "abc.DEF.0123456789", "a1b2c3(d4e5f6g7"] {

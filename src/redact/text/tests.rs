@@ -175,8 +175,10 @@ fn commands_urls_and_tokens_are_found() {
 fn private_keys_are_found_over_many_lines() {
     let line = "Zqwy".repeat(16);
     let key = |begin: &str, end: &str| {
-        let block = format!("{begin}-----BEGIN RSA PRIVATE KEY-----{end}{begin}§{end}{begin}§{end}");
-        let text = format!("before{end}{block}{begin}-----END RSA PRIVATE KEY-----{end}after {line}{end}");
+        let block =
+            format!("{begin}-----BEGIN RSA PRIVATE KEY-----{end}{begin}§{end}{begin}§{end}");
+        let text =
+            format!("before{end}{block}{begin}-----END RSA PRIVATE KEY-----{end}after {line}{end}");
         let now = redacted(&text.replace('§', &line));
         assert!(now.contains("-----BEGIN RSA PRIVATE KEY-----"), "{now}");
         assert!(now.ends_with(&format!("after {line}{end}")), "{now}");
@@ -186,9 +188,14 @@ fn private_keys_are_found_over_many_lines() {
         key(begin, "\n");
         key(begin, "\r\n");
     }
-    let escaped = format!("{{\"private_key\": \"-----BEGIN PRIVATE KEY-----\\n{line}\\n{line}\\n-----END PRIVATE KEY-----\\n\", \"id\": 1}}\n");
+    let escaped = format!(
+        "{{\"private_key\": \"-----BEGIN PRIVATE KEY-----\\n{line}\\n{line}\\n-----END PRIVATE KEY-----\\n\", \"id\": 1}}\n"
+    );
     let now = redacted(&escaped);
-    assert!(!now.contains("Zqwy") && now.ends_with("-----END PRIVATE KEY-----\\n\", \"id\": 1}\n"), "{now}");
+    assert!(
+        !now.contains("Zqwy") && now.ends_with("-----END PRIVATE KEY-----\\n\", \"id\": 1}\n"),
+        "{now}"
+    );
     leaves(&[
         "if line.startswith('-----BEGIN PRIVATE KEY-----'):\n    return parse(line)",
         "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ",
@@ -210,6 +217,9 @@ fn source_code_and_prose_come_through() {
         "API_KEY = os.getenv('API_KEY', '')",
         "    api_key=api_key,",
         "    token=self.token,",
+        "    password=None,",
+        "    key_password=self.key_password,",
+        "$env:GOOGLE_APPLICATION_CREDENTIALS=\"C:\\path\\to\\your\\account.json\"",
         "connect(user=user, password=password)",
         "password = getpass.getpass(\"Password: \")",
         "password: string;",
@@ -321,13 +331,16 @@ fn nothing_secret_of_a_medley_is_left_and_nothing_else_is_touched() {
     }
     // All that differs lies within secrets.
     let mut secret = vec![false; medley.len()];
-    for word in [SECRET, &"Zqwy".repeat(16), "ab==", &"ZQ".repeat(18), &"Zq0Y".repeat(30_000), "ghp_"] {
+    for word in
+        [SECRET, &"Zqwy".repeat(16), "ab==", &"ZQ".repeat(18), &"Zq0Y".repeat(30_000), "ghp_"]
+    {
         for at in memchr::memmem::find_iter(&medley, word.as_bytes()) {
             secret[at..at + word.len()].fill(true);
         }
     }
     for (at, secret) in secret.into_iter().enumerate() {
-        let context = || String::from_utf8_lossy(&medley[at.saturating_sub(40)..at + 10]).into_owned();
+        let context =
+            || String::from_utf8_lossy(&medley[at.saturating_sub(40)..at + 10]).into_owned();
         assert!(secret || now[at] == medley[at], "{at}: {}", context());
     }
 }
@@ -410,7 +423,8 @@ proptest! {
 
 #[test]
 fn what_is_let_go_midway_holds_no_secret() {
-    for line in ["X_API_KEY=§ and more\n", "{\"password\": \"§\"}\n", "Authorization: Bearer §\n"] {
+    for line in ["X_API_KEY=§ and more\n", "{\"password\": \"§\"}\n", "Authorization: Bearer §\n"]
+    {
         let text = line.replace('§', SECRET);
         for at in 1..text.len() {
             let mut mask = Mask::new(&[5; 32]);
@@ -463,18 +477,31 @@ fn a_gap_within_a_value_hides_its_rest() {
 #[test]
 fn hostile_text_takes_linear_time() {
     for unit in [
-        "a=\"", "token=", "\"token\":\"", "\\", "key", "://:@", "?a=b&", "curl ", "sk-", "Bearer ", "\\\"key\\\":",
-        "-----BEGIN PRIVATE KEY-----", "cookie: a=b;", "\x1b[1m", "authorization: Digest a=", "token: \\\\\\\\",
+        "a=\"",
+        "token=",
+        "\"token\":\"",
+        "\\",
+        "key",
+        "://:@",
+        "?a=b&",
+        "curl ",
+        "sk-",
+        "Bearer ",
+        "\\\"key\\\":",
+        "-----BEGIN PRIVATE KEY-----",
+        "cookie: a=b;",
+        "\x1b[1m",
+        "authorization: Digest a=",
+        "token: \\\\\\\\",
     ] {
         for end in ["", "\n"] {
             let line = format!("{}{end}", unit.repeat((64 << 10) / unit.len()));
-            let text = line.repeat(16);
+            let text = line.repeat(4);
             let started = std::time::Instant::now();
             let now = through(&mut Mask::new(&[5; 32]), &[text.as_bytes()]);
             assert_eq!(now.len(), text.len());
             let elapsed = started.elapsed();
-            eprintln!("{unit:?} {elapsed:?}");
-            assert!(elapsed.as_secs() < 20, "{unit:?}: {elapsed:?}");
+            assert!(elapsed.as_secs() < 10, "{unit:?}: {elapsed:?}");
         }
     }
 }
