@@ -54,7 +54,7 @@ struct bpf_dynptr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, ax, bp, sp, ip;
+	unsigned long di, si, dx, cx, r8, r9, ax, bp, sp, ip, bx, r10, r11, r12, r13, r14, r15;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
