@@ -26,9 +26,8 @@ fn main() {
 fn lines(outcome: &Outcome) -> Vec<String> {
     match outcome {
         Outcome::Found(found) => {
-            let sites = found.sites.iter().map(|site| {
-                format!("{}@{:#x}", site.symbol, site.file_offset)
-            });
+            let sites =
+                found.sites.iter().map(|site| format!("{}@{:#x}", site.symbol, site.file_offset));
             let sites = sites.collect::<Vec<_>>().join(" ");
             let version = found.version.as_deref().unwrap_or("-");
             let line = format!("{}\t{version}\t{sites}", found.library.as_str());

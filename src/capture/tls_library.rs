@@ -253,8 +253,8 @@ impl Holder<'_> {
                 Ok(()) => boringssl::resolve(image, &marks.boringssl_files)?,
                 Err(reason) => Err(reason),
             };
-            let functions = resolution
-                .map(|found| vec![(Role::Read, found.read), (Role::Write, found.write)]);
+            let functions =
+                resolution.map(|found| vec![(Role::Read, found.read), (Role::Write, found.write)]);
             return Ok(Some(self.outcome(Library::BoringSsl, None, functions)));
         }
         if self.machine.is_none() && marks.names_ssl_write {

@@ -99,13 +99,7 @@ fn certificate_directory(host: &Host, ca: &Path) -> PathBuf {
 }
 
 /// What the agent is told: one question to the model that the mock plays.
-fn agent(
-    host: &Host,
-    program: PathBuf,
-    server: &Server,
-    trust: Trust,
-    websocket: bool,
-) -> Command {
+fn agent(host: &Host, program: PathBuf, server: &Server, trust: Trust, websocket: bool) -> Command {
     let home = host.path("home");
     std::fs::create_dir_all(home.join(".codex")).unwrap();
     let ca = host.path("ca.pem");

@@ -139,11 +139,7 @@ impl Search<'_> {
 
     /// The one function that takes the address of one of `names` and is called; parts that a
     /// compiler split off for errors are not.
-    fn called(
-        &self,
-        names: &[u64],
-        what: &str,
-    ) -> io::Result<Result<(u64, Callers), String>> {
+    fn called(&self, names: &[u64], what: &str) -> io::Result<Result<(u64, Callers), String>> {
         let starts: BTreeSet<u64> =
             names.iter().filter_map(|name| self.naming.get(name)).flatten().copied().collect();
         let mut called = Vec::new();
@@ -241,16 +237,4 @@ fn unexpected(function: &str, argument: &str, callers: &Callers) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::takes_flags_since;
-
-    #[test]
-    fn the_version_tells_the_arguments_where_it_is_known() {
-        assert_eq!(takes_flags_since("3.0.19"), Some(false));
-        assert_eq!(takes_flags_since("3.2.1"), Some(false));
-        assert_eq!(takes_flags_since("3.3.0"), Some(true));
-        assert_eq!(takes_flags_since("3.6.4"), Some(true));
-        assert_eq!(takes_flags_since("4.0.0"), None);
-        assert_eq!(takes_flags_since("x"), None);
-    }
-}
+mod tests;

@@ -187,12 +187,8 @@ impl Search<'_> {
         };
         let encrypter_offset = self.encrypter_offset(body)?;
         let place = |place| RustlsPlace { encrypter_offset, ..place };
-        let first_arguments = RustlsPlace {
-            connection: RDI,
-            payload: RSI,
-            payload_offset: 0,
-            encrypter_offset,
-        };
+        let first_arguments =
+            RustlsPlace { connection: RDI, payload: RSI, payload_offset: 0, encrypter_offset };
         let read = |reset: &Reset| Some((reset.address, place(reset.place?)));
         let unread = resets.iter().filter(|reset| reset.place.is_none());
         Ok(Ok(Resolved {
@@ -422,3 +418,6 @@ fn first_methods(body: &Body) -> BTreeSet<u16> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

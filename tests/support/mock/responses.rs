@@ -23,7 +23,8 @@ pub fn events(answer: &Answer, number: u64) -> Vec<Value> {
             "status": status, "content": content,
         })
     };
-    let whole = item(json!([{"type": "output_text", "text": text, "annotations": []}]), "completed");
+    let whole =
+        item(json!([{"type": "output_text", "text": text, "annotations": []}]), "completed");
     let mut events = vec![json!({
         "type": "response.created", "response": response(&id, "in_progress", json!([])),
     })];
