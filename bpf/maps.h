@@ -19,6 +19,14 @@ const volatile __u8 has_attach_cookie __weak = 0;
 /* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */
 const volatile __u8 force_compat __weak = 0;
 
+/* SELECT_*: what a program is selected by when it is executed; names always are looked for. */
+const volatile __u32 selectors __weak = 0;
+/*
+ * User space has selectors of its own, over arguments: programs that nothing here selects are
+ * observed provisionally.
+ */
+const volatile __u8 decides_later __weak = 0;
+
 /* ---- Rings ---- */
 
 /* Plaintext and connection ends. Written without wakeup; user space sets the size before load. */
@@ -53,6 +61,22 @@ struct {
 	__type(key, struct wanted_name);
 	__type(value, __u32);
 } wanted_names SEC(".maps") __weak;
+
+/* Real user ids, for SELECT_UID and SELECT_ONLY_UID. Read-only for programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} wanted_uids SEC(".maps") __weak;
+
+/* Ids of cgroups; their descendants count as well. Read-only for programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} wanted_cgroups SEC(".maps") __weak;
 
 /* ---- TLS ---- */
 

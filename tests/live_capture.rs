@@ -5,6 +5,8 @@
 #![cfg(target_os = "linux")]
 
 mod observed;
+#[path = "live_capture/scope.rs"]
+mod scope;
 
 use std::time::Duration;
 

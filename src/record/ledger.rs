@@ -44,7 +44,12 @@ impl Observed {
         let mut accounts: BTreeMap<&str, ClassAccount> = BTreeMap::new();
         for class in &self.kernel {
             let account = accounts.entry(class.event_class).or_default();
-            account.attempted.add(class.entry.attempted_events, class.entry.attempted_bytes);
+            // What was observed only until it was clear that it is not to be was not asked for.
+            let decoded = class.decoded;
+            account.attempted.add(
+                class.entry.attempted_events.wrapping_sub(decoded.unselected_events),
+                class.entry.attempted_bytes.wrapping_sub(decoded.unselected_bytes),
+            );
         }
         for (kind, events) in &self.here {
             accounts.entry(kind).or_default().attempted.add(*events, 0);

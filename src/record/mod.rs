@@ -30,6 +30,7 @@ pub mod redaction;
 pub mod retention;
 pub mod ring;
 pub mod search;
+pub mod selectors;
 pub mod session;
 pub mod signals;
 pub mod sink;
@@ -58,9 +59,9 @@ pub enum Error {
     /// There is no such program to launch.
     #[error("{0}: no such program")]
     NoProgram(String),
-    /// There is no such process to record.
-    #[error("there is no process {0}")]
-    NoProcess(u32),
+    /// What is to be recorded does not exist.
+    #[error(transparent)]
+    Selector(#[from] selectors::SelectorError),
     /// The invoking user is unknown.
     #[error("the invoking user is not known")]
     Owner(#[source] io::Error),
@@ -86,9 +87,7 @@ impl Error {
             Self::NoProgram(_) => {
                 Some("give its full path; sudo may have replaced PATH".to_owned())
             }
-            Self::NoProcess(_) => {
-                Some("to wait for a process that is yet to start, use -c NAME".to_owned())
-            }
+            Self::Selector(error) => error.hint().map(str::to_owned),
             Self::Launch(_) | Self::Owner(_) | Self::Signals(_) => None,
             Self::Host(_) | Self::Command(_) => None,
         }

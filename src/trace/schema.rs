@@ -257,6 +257,8 @@ columns! {
         "Sites attached, or the reason why not, for a person to read.";
     BuildId "build_id" Utf8 false "" ["probe"]
         "GNU build-id in hexadecimal, where the binary has one.";
+    Cgroup "cgroup" Utf8 false "" ["process_seen", "process_exec"]
+        "Path of its cgroup in the v2 hierarchy; absent when there is none or it is not known.";
 }
 
 impl Column {

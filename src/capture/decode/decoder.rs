@@ -53,6 +53,10 @@ pub struct Decoded {
     pub unusable_events: u64,
     /// Bytes that cannot be used because what they continue was lost.
     pub unusable_bytes: u64,
+    /// Events of processes that were observed until it was clear that they are not to be.
+    pub unselected_events: u64,
+    /// Bytes of those.
+    pub unselected_bytes: u64,
 }
 
 /// Turns records, in time order, into events.
@@ -127,6 +131,16 @@ impl Decoder {
     /// Connections whose process has ended since the last call without closing them.
     pub fn take_abandoned(&mut self) -> Vec<Abandoned> {
         std::mem::take(&mut self.abandoned)
+    }
+
+    /// Takes back what was handed out of one class since `before`: it is of a process that is not
+    /// to be observed, `header`'s.
+    pub fn unselect(&mut self, class: usize, before: Decoded, header: &EventHeader) {
+        let decoded = &mut self.decoded[class];
+        decoded.unselected_events += decoded.events - before.events;
+        decoded.unselected_bytes += decoded.bytes - before.bytes;
+        (decoded.events, decoded.bytes) = (before.events, before.bytes);
+        self.forget_process(header);
     }
 
     /// Takes one record; `None` for one that only prepares a later one.
@@ -224,6 +238,7 @@ impl Decoder {
             argv_lost_bytes: u64::from(event.argv_total_bytes).saturating_sub(area.len() as u64),
             cwd: path(cwd, cwd_truncated).or_else(|| (!cwd_truncated).then(|| "/".to_owned())),
             matched: event.flags & abi::EXEC_MATCHED != 0,
+            cgroup: None,
         }
     }
 
