@@ -169,7 +169,7 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 			event.written_bytes += BPF_CORE_READ(leader, ioac.write_bytes);
 		}
 	}
-	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), 0);
+	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), control_wakeup());
 	return 0;
 }
 

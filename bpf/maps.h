@@ -14,6 +14,8 @@
 
 /* Wake the reader of the payload ring when more than this is unread; below, it comes by itself. */
 const volatile __u64 payload_wakeup_bytes __weak = 4 << 20;
+/* The same for the control ring. */
+const volatile __u64 control_wakeup_bytes __weak = 1 << 20;
 /* bpf_get_attach_cookie exists (5.15). */
 const volatile __u8 has_attach_cookie __weak = 0;
 /* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */
@@ -35,7 +37,7 @@ struct {
 	__uint(max_entries, 16 << 20);
 } payload_ring SEC(".maps") __weak;
 
-/* Fork, exec, exit. Apart, so that bulk payload can never evict them; wakes its reader. */
+/* Fork, exec, exit. Apart, so that bulk payload can never evict them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
@@ -45,7 +47,8 @@ struct {
 
 /*
  * Processes under observation, by pid. Filled by user space, by exec of a wanted name and by fork;
- * entries leave at exit. Full: the process is not observed, counted as map_full.
+ * entries leave at exit. User space sets the size before load. Full: the process is not observed,
+ * counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -251,7 +251,7 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 	}
 	event.ppid = ppid;
 	event.uid = BPF_CORE_READ(child, cred, uid.val);
-	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), 0);
+	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), control_wakeup());
 	return 0;
 }
 
@@ -328,7 +328,8 @@ __noinline __u32 send_argv_parts(__u64 argv, __u32 argv_bytes)
 		if (bpf_probe_read_user(scratch->part.argv, ARGV_PART_BYTES,
 					(const void *)(argv + offset)))
 			count_lost(entry, LOSS_COPY_FAULT, 0, ARGV_PART_BYTES);
-		else if (bpf_ringbuf_output(&control_ring, &scratch->part, sizeof(scratch->part), 0))
+		else if (bpf_ringbuf_output(&control_ring, &scratch->part, sizeof(scratch->part),
+					    control_wakeup()))
 			count_lost(entry, LOSS_RING_FULL, 0, ARGV_PART_BYTES);
 		else
 			__sync_fetch_and_add(&entry->submitted_bytes, ARGV_PART_BYTES);
@@ -394,7 +395,7 @@ static __always_inline void emit_exec(struct process_scratch *scratch, struct le
 	barrier_var(record_bytes);
 	if (record_bytes > sizeof(scratch->exec))
 		record_bytes = sizeof(scratch->exec);
-	if (bpf_ringbuf_output(&control_ring, &scratch->exec, record_bytes, 0))
+	if (bpf_ringbuf_output(&control_ring, &scratch->exec, record_bytes, BPF_RB_FORCE_WAKEUP))
 		count_lost(entry, LOSS_RING_FULL, 1, event->argv_bytes);
 	else
 		count_submitted(entry, event->argv_bytes);

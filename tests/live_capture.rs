@@ -4,6 +4,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "live_capture/floods.rs"]
+mod floods;
 mod observed;
 #[path = "live_capture/scope.rs"]
 mod scope;

@@ -53,6 +53,8 @@ pub struct Options {
     /// Size of the ring for fork, exec and exit: a power of two. The largest argument area is
     /// 2 MiB.
     pub control_ring_bytes: u32,
+    /// Most processes under observation at a time; what is beyond is counted as lost.
+    pub tracked_processes: u32,
     /// Use only what kernel 5.8 has, to test that path on a newer one.
     pub force_compat: bool,
     /// Print libbpf's messages, the verifier's log included, to stderr.
@@ -68,6 +70,7 @@ impl Default for Options {
             users: Users::Any,
             payload_ring_bytes: 16 << 20,
             control_ring_bytes: 4 << 20,
+            tracked_processes: 16_384,
             force_compat: false,
             debug: std::env::var_os("AGENTSIGHT_BPF_LOG").is_some(),
         }

@@ -79,6 +79,7 @@ fn load_skeleton(
     let mut open = AgentsightSkelBuilder::default().open(slot).map_err(Error::from_load)?;
     let rodata = open.maps.rodata_data.as_mut().expect("the object has read-only settings");
     rodata.payload_wakeup_bytes = u64::from(options.payload_ring_bytes / 4);
+    rodata.control_wakeup_bytes = u64::from(options.control_ring_bytes / 4);
     rodata.has_attach_cookie = u8::from(features.attach_cookie);
     rodata.force_compat = u8::from(options.force_compat);
     rodata.selectors = selectors;
@@ -88,6 +89,7 @@ fn load_skeleton(
         .payload_ring
         .set_max_entries(options.payload_ring_bytes)
         .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
+        .and_then(|()| open.maps.tracked.set_max_entries(options.tracked_processes))
         .map_err(Error::from_load)?;
     open.load().map_err(Error::from_load)
 }
