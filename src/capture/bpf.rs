@@ -4,12 +4,13 @@
 //! which binaries are of interest is the caller's decision ([`Capture::track`],
 //! [`Capture::attach_tls`]); finding TLS functions in a binary is `capture::tls_library`'s.
 //!
-//! Needs `CAP_SYS_ADMIN`, also later on for new binaries. Pids are those of the initial pid
-//! namespace.
+//! Needs `CAP_BPF` and `CAP_PERFMON`, and `CAP_SYS_ADMIN` on kernels that demand it for uprobes, also
+//! later on for new binaries. Pids are those of the initial pid namespace.
 
 mod error;
 mod ledger;
 mod load;
+mod own_probe;
 mod provisional;
 mod rings;
 mod skeleton;
@@ -157,6 +158,7 @@ impl Capture {
     pub fn load(options: &Options) -> Result<Self, Error> {
         error::check_host()?;
         let (skel, features) = load::load(options)?;
+        own_probe::try_uprobe(&skel.progs.handle_tls_free)?;
         let rings = Rings::new(&skel.maps.control_ring, &skel.maps.payload_ring)
             .map_err(Error::from_load)?;
         // Exit before fork: a process that is tracked must not end unnoticed.
@@ -271,6 +273,12 @@ impl Capture {
         self.stats.probes += links.len();
         self.tls_links.append(&mut links);
         Ok(())
+    }
+
+    /// Whether this thread may attach to functions of programs, as it is now.
+    #[must_use]
+    pub fn may_attach(&self) -> bool {
+        own_probe::try_uprobe(&self.skel.progs.handle_tls_free).is_ok()
     }
 
     /// Waits until something is to be read, at most `timeout`, and hands out what is there, oldest

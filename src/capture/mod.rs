@@ -10,6 +10,8 @@ pub mod abi;
 #[cfg(feature = "record")]
 pub mod bpf;
 #[cfg(feature = "record")]
+pub mod capability;
+#[cfg(feature = "record")]
 pub mod cgroup;
 #[cfg(feature = "record")]
 pub mod clock;

@@ -24,6 +24,7 @@ pub mod output;
 pub mod owner;
 pub mod parts;
 pub mod pipeline;
+pub mod privileges;
 pub mod probing;
 pub mod publish;
 pub mod redaction;
@@ -65,6 +66,9 @@ pub enum Error {
     /// The invoking user is unknown.
     #[error("the invoking user is not known")]
     Owner(#[source] io::Error),
+    /// Privileges that are not needed cannot be given up.
+    #[error("privileges that are not needed cannot be given up")]
+    Privileges(#[source] io::Error),
     /// Signal handlers cannot be set.
     #[error("signal handlers cannot be set")]
     Signals(#[source] io::Error),
@@ -81,14 +85,14 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Capture(error) => error.hint().map(str::to_owned),
+            Self::Capture(error) => error.hint(),
             Self::Output(error) => Some(error.hint().into()),
             Self::Trace(error) => error.hint().map(str::to_owned),
             Self::NoProgram(_) => {
                 Some("give its full path; sudo may have replaced PATH".to_owned())
             }
             Self::Selector(error) => error.hint().map(str::to_owned),
-            Self::Launch(_) | Self::Owner(_) | Self::Signals(_) => None,
+            Self::Launch(_) | Self::Owner(_) | Self::Privileges(_) | Self::Signals(_) => None,
             Self::Host(_) | Self::Command(_) => None,
         }
     }

@@ -5,6 +5,7 @@
 //! be refused is refused before the output file is touched.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::names::Names;
 use super::options::Options;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
+use super::privileges::{self, Needs};
 use super::probing::{Probing, Report};
 use super::redaction;
 use super::search;
@@ -66,6 +68,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     let Place { owner, names, path, scope } = check(options)?;
     let signals = Requests::install().map_err(Error::Signals)?;
     let selectors = &options.selectors;
+    privileges::shortcoming().iter().for_each(|line| say(line));
     let mut session = Session::load(options, scope)?;
 
     let programs =
@@ -222,6 +225,15 @@ impl Session {
             }
         })?;
         let triggers = Triggers::new(options.snapshot_on.clone());
+        // The file is made and the command forked: from here on nothing takes more than this. The
+        // writer's thread, started below, inherits it.
+        let directory = names.trace().parent().filter(|path| !path.as_os_str().is_empty());
+        let needs = Needs {
+            owner,
+            directory: directory.unwrap_or_else(|| Path::new(".")),
+            signals_command: !options.command.is_empty(),
+        };
+        privileges::drop(&needs, || self.capture.may_attach()).map_err(Error::Privileges)?;
         let pipeline = Pipeline::new(store, triggers, options.sync).redacting(redactor);
         self.intake.sink = Some(Sink::start(pipeline)?);
         self.said = Some(said);

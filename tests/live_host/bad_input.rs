@@ -1,80 +1,15 @@
 //! What hostile or unlucky processes do to the recorder: nothing but what the trace says.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use agentsight::event::{Body, Direction};
+use agentsight::event::Direction;
 
-use super::host::{Host, live, until};
+use super::host::{live, until};
+use super::noise::{Sink, noise, system_libssl};
 use super::recorder::{Recording, Running, recorder};
 use super::rows::Rows;
-
-/// A TLS server that reads everything and answers nothing.
-struct Sink {
-    _server: Running,
-    port: u16,
-}
-
-impl Sink {
-    fn start(host: &Host) -> Self {
-        let (key, certificate) = (host.path("key.pem"), host.path("certificate.pem"));
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"])
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .stderr(Stdio::null())
-            .status()
-            .expect("openssl is installed");
-        assert!(made.success());
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Command::new("openssl");
-        server.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-key"]);
-        server.arg(&key).arg("-cert").arg(&certificate).stdin(Stdio::piped());
-        let server = Running::start(&mut server);
-        until("a TLS server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { _server: server, port }
-    }
-}
-
-/// Sends `MEGABYTES` of noise made of everything a parser may trip over.
-const NOISE: &str = r#"
-import random, socket, ssl, sys, hashlib
-context = ssl.create_default_context()
-context.check_hostname = False
-context.verify_mode = ssl.CERT_NONE
-sys.stdin.readline()
-pieces = [b"HTTP/1.1 200 OK\r\n", b"GET / HTTP/1.1\r\nAuthorization: ", b"\r\n\r\n", b"\x00" * 300,
-          b"Content-Length: 99999999999999999999\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\n", b"x-api-key",
-          b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n", b": ", b"\xff\xfe\xfd", b"data: {",
-          b"\xc3", b"POST /v1/messages HTTP/1.1\r\n" + b"A" * 7000]
-rng = random.Random(7)
-tls = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
-sent = 0
-for turn in range(4000):
-    data = b"".join(rng.choice(pieces) for _ in range(rng.randrange(1, 5)))
-    data += rng.randbytes(rng.randrange(0, 400))
-    tls.sendall(data)
-    sent += len(data)
-print(sent)
-"#;
-
-fn noise(host: &Host, sink: &Sink) -> Command {
-    let mut command = Command::new("/usr/bin/python3");
-    command.arg(host.write("noise.py", NOISE)).arg(sink.port.to_string()).stdin(Stdio::piped());
-    command
-}
-
-/// Bytes of plaintext that the rows of one direction account for, and those that were lost.
-fn moved(rows: &Rows, direction: Direction) -> (u64, u64) {
-    let data = rows.events.iter().filter_map(|event| match &event.body {
-        Body::TlsData(data) if data.direction == direction => Some(data),
-        _ => None,
-    });
-    data.fold((0, 0), |(all, lost), data| (all + data.data_bytes, lost + data.lost_bytes))
-}
 
 #[test]
 fn garbage_over_tls_is_recorded_like_anything_else() {
@@ -87,7 +22,7 @@ fn garbage_over_tls_is_recorded_like_anything_else() {
         let sent: u64 = client.end().succeeded().stdout.trim().parse().unwrap();
         recording.end().succeeded();
         let rows = Rows::read(&output);
-        let (in_rows, without_data) = moved(&rows, Direction::Write);
+        let (in_rows, without_data) = rows.moved(Direction::Write);
         // A client without a server's patience may be faster than a loaded host's recorder.
         let lost = rows.lost_bytes("tls_data");
         assert_eq!((in_rows + lost, without_data), (sent, 0));
@@ -116,14 +51,8 @@ fn a_library_that_was_replaced_while_it_is_in_use_is_recorded() {
         drop(std::io::Write::write_all(&mut client.stdin(), b"go\n"));
         let sent: u64 = client.end().succeeded().stdout.trim().parse().unwrap();
         recording.end().succeeded();
-        assert_eq!(moved(&Rows::read(&output), Direction::Write), (sent, 0));
+        assert_eq!(Rows::read(&output).moved(Direction::Write), (sent, 0));
     });
-}
-
-fn system_libssl() -> PathBuf {
-    let libraries = agentsight::capture::scan::system_tls_libraries();
-    let found = libraries.iter().find(|path| path.to_string_lossy().contains("libssl.so.3"));
-    found.expect("Debian's Python links OpenSSL 3").clone()
 }
 
 #[test]

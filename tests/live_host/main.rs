@@ -8,6 +8,8 @@
 mod bad_input;
 #[path = "../live/host.rs"]
 mod host;
+mod noise;
+mod privileges;
 mod program;
 #[allow(dead_code, reason = "shared with tests/live, which uses the rest")]
 #[path = "../live/recorder.rs"]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agentsight::event::{Body, Event, Image};
+use agentsight::event::{Body, Direction, Event, Image};
 use agentsight::trace::{Completeness, Reader};
 
 /// All rows of a trace in the order of the recording.
@@ -35,6 +35,16 @@ impl Rows {
             _ => None,
         });
         losses.sum()
+    }
+
+    /// Bytes of plaintext that the rows of one direction account for, and how many of them are not
+    /// there.
+    pub fn moved(&self, direction: Direction) -> (u64, u64) {
+        let data = self.events.iter().filter_map(|event| match &event.body {
+            Body::TlsData(data) if data.direction == direction => Some(data),
+            _ => None,
+        });
+        data.fold((0, 0), |(all, lost), data| (all + data.data_bytes, lost + data.lost_bytes))
     }
 
     /// Programs that were started, with the pid of their process.
