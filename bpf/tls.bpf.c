@@ -21,6 +21,8 @@
 /* How a function says how much it moved. */
 #define RESULT_IS_RETURN 0
 #define RESULT_IS_STORED 1
+/* As returned, and nobody knows where the bytes are. */
+#define RESULT_IS_UNSEEN 2
 
 /* ---- Entry ---- */
 
@@ -48,7 +50,8 @@ static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stor
 	}
 	if (outer)
 		forget_calls(key.thread, key.level);
-	call.data = PT_REGS_PARM2(ctx);
+	/* Reading from address 0 fails, which makes a hole of what moved. */
+	call.data = result == RESULT_IS_UNSEEN ? 0 : PT_REGS_PARM2(ctx);
 	call.stored_at = stored_at;
 	call.result = result;
 	call.event.handle = handle;
@@ -98,6 +101,22 @@ int handle_tls_write_ex2(struct pt_regs *ctx)
 	return enter(ctx, DIRECTION_WRITE, PT_REGS_PARM5(ctx), RESULT_IS_STORED);
 }
 
+/*
+ * Functions that move bytes which are in no buffer that can be read: SSL_sendfile (kernel TLS sends
+ * from a file), gnutls_record_recv_packet. What they return is counted and shows as a hole.
+ */
+SEC("uprobe")
+int handle_tls_read_unseen(struct pt_regs *ctx)
+{
+	return enter(ctx, DIRECTION_READ, 0, RESULT_IS_UNSEEN);
+}
+
+SEC("uprobe")
+int handle_tls_write_unseen(struct pt_regs *ctx)
+{
+	return enter(ctx, DIRECTION_WRITE, 0, RESULT_IS_UNSEEN);
+}
+
 /* ---- Return ---- */
 
 /* How many bytes a call moved; 0 if it failed. A count that cannot be read is a lost event. */
@@ -108,7 +127,7 @@ static __always_inline __u64 bytes_moved(const struct active_call *call, int ret
 
 	if (returned <= 0 || !entry)
 		return 0;
-	if (call->result == RESULT_IS_RETURN)
+	if (call->result != RESULT_IS_STORED)
 		return returned;
 	if (bpf_probe_read_user(&stored, sizeof(stored), (const void *)call->stored_at)) {
 		count_attempt(entry, 0);

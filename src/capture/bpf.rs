@@ -78,6 +78,10 @@ pub enum TlsFunction {
     WriteEx2,
     /// `void f(conn)` ends the connection, as `SSL_free`.
     Free,
+    /// `ssize_t f(conn, …)` returns bytes received that are in no buffer whose place is known.
+    ReadUnseen,
+    /// `ssize_t f(conn, …)` returns bytes sent that the process never had, as `SSL_sendfile`.
+    WriteUnseen,
 }
 
 /// What [`Capture::drain`] did.
@@ -226,6 +230,8 @@ impl Capture {
             TlsFunction::WriteEx => &progs.handle_tls_write_ex,
             TlsFunction::WriteEx2 => &progs.handle_tls_write_ex2,
             TlsFunction::Free => &progs.handle_tls_free,
+            TlsFunction::ReadUnseen => &progs.handle_tls_read_unseen,
+            TlsFunction::WriteUnseen => &progs.handle_tls_write_unseen,
         };
         let tag = self.decoder.library_tag(library);
         let cookie = if self.has_attach_cookie { u64::from(tag) } else { 0 };

@@ -1,7 +1,7 @@
 //! Which functions of a binary file move TLS plaintext, and where they are in the file.
 //!
-//! Two ways, in this order: the names in its symbol tables (shared libssl, node and everything else
-//! that keeps them), and for stripped programs with BoringSSL inside (Bun: Claude Code, OpenCode)
+//! Two ways, in this order: the names in its symbol tables (shared libssl and libgnutls, node and
+//! everything else that keeps them; `named.rs`), and for stripped programs with BoringSSL inside (Bun: Claude Code, OpenCode)
 //! what the functions mean (`boringssl.rs`). There are no offset tables and no byte patterns of
 //! prologues: both die with the next release of an agent. A file that shows marks of a TLS library
 //! whose functions cannot be told for certain is reported as such; it never counts as plain.
@@ -13,7 +13,9 @@ mod body;
 mod boringssl;
 mod functions;
 mod image;
+mod inner;
 mod marks;
+mod named;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
@@ -29,9 +31,8 @@ use object::elf;
 
 use image::{Image, Kind};
 use marks::Marks;
+use named::Named;
 
-/// Most sites taken from symbol tables; two copies of a library have ten.
-const MAX_SITES: usize = 32;
 /// Why nothing is looked for in a file of another layout.
 const NOT_64_BIT: &str = "expected a 64-bit little-endian ELF file, found another class or order";
 
@@ -44,6 +45,8 @@ pub enum Library {
     BoringSsl,
     /// rustls; only ever [`Outcome::Unresolved`].
     Rustls,
+    /// GnuTLS.
+    GnuTls,
 }
 
 impl Library {
@@ -54,6 +57,7 @@ impl Library {
             Self::OpenSsl => "openssl",
             Self::BoringSsl => "boringssl",
             Self::Rustls => "rustls",
+            Self::GnuTls => "gnutls",
         }
     }
 }
@@ -61,7 +65,8 @@ impl Library {
 /// What a function does, which decides how its arguments are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// `int SSL_read(SSL *, void *buffer, int size)`: returns the bytes read.
+    /// `int SSL_read(SSL *, void *buffer, int size)`: returns the bytes read. GnuTLS's functions
+    /// return an `ssize_t` instead, of what fits into a record.
     Read,
     /// `int SSL_read_ex(SSL *, void *buffer, size_t size, size_t *read)`: returns 1 on success.
     ReadEx,
@@ -72,23 +77,14 @@ pub enum Role {
     WriteEx,
     /// `void SSL_free(SSL *)`: may or may not release the last reference.
     Free,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 5] = [Self::Read, Self::ReadEx, Self::Write, Self::WriteEx, Self::Free];
-
-    /// The name of the function in the library's C interface.
-    #[must_use]
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Self::Read => "SSL_read",
-            Self::ReadEx => "SSL_read_ex",
-            Self::Write => "SSL_write",
-            Self::WriteEx => "SSL_write_ex",
-            Self::Free => "SSL_free",
-        }
-    }
+    /// `int SSL_write_ex2(SSL *, const void *buffer, size_t size, uint64_t flags, size_t *written)`:
+    /// returns 1 on success.
+    WriteEx2,
+    /// `ssize_t gnutls_record_recv_packet(session, packet *)`: returns the bytes read, which are in
+    /// no buffer whose place is known.
+    ReadUnseen,
+    /// `ssize_t SSL_sendfile(SSL *, …)`: returns the bytes written, which the process never had.
+    WriteUnseen,
 }
 
 /// A function to probe.
@@ -98,8 +94,9 @@ pub struct Site {
     pub role: Role,
     /// Its name in the library's interface, whether or not the file still has it.
     pub symbol: String,
-    /// Its first byte, counted from the start of the file (not a virtual address): what
-    /// `perf_event_open(2)` takes for a uprobe.
+    /// Where it is entered, counted from the start of the file (not a virtual address): what
+    /// `perf_event_open(2)` takes for a uprobe. Its first byte, or the instruction behind an
+    /// `endbr64` there.
     pub file_offset: u64,
 }
 
@@ -175,13 +172,15 @@ fn find_in(file: File) -> io::Result<Outcome> {
         Kind::Foreign => None,
         Kind::Elf64 { machine } => Some(machine),
     };
-    let sites = named_sites(&image)?;
+    let named = named::find(&image)?;
     let marks = Marks::find(&image)?;
-    if sites.iter().any(|site| site.role != Role::Free) {
-        let (library, version) = if marks.boringssl_files.is_empty() {
-            (Library::OpenSsl, marks.openssl_version)
-        } else {
-            (Library::BoringSsl, None)
+    if let Some(Named { library, sites }) = named {
+        let (library, version) = match library {
+            Library::OpenSsl if marks.boringssl_files.is_empty() => {
+                (library, marks.openssl_version)
+            }
+            Library::OpenSsl => (Library::BoringSsl, None),
+            other => (other, None),
         };
         return Ok(Outcome::Found(TlsLibrary { library, version, build_id, sites }));
     }
@@ -231,11 +230,14 @@ fn stripped_boringssl(
         Ok(resolved) => resolved,
         Err(reason) => return Ok(Outcome::Unresolved { library, reason, build_id }),
     };
-    let site = |role: Role, address| {
+    let site = |role, symbol: &str, address| {
         let file_offset = image.code_file_offset(address)?;
-        Some(Site { role, symbol: role.symbol().to_owned(), file_offset })
+        Some(Site { role, symbol: symbol.to_owned(), file_offset })
     };
-    let sites = [site(Role::Read, resolved.read), site(Role::Write, resolved.write)];
+    let sites = [
+        site(Role::Read, "SSL_read", resolved.read),
+        site(Role::Write, "SSL_write", resolved.write),
+    ];
     Ok(match sites.into_iter().collect() {
         Some(sites) => Outcome::Found(TlsLibrary { library, version: None, build_id, sites }),
         None => {
@@ -243,21 +245,4 @@ fn stripped_boringssl(
             Outcome::Unresolved { library, reason, build_id }
         }
     })
-}
-
-/// The functions the file defines under their own names.
-fn named_sites(image: &Image) -> io::Result<Vec<Site>> {
-    let role = |name: &[u8]| Role::ALL.into_iter().find(|role| role.symbol().as_bytes() == name);
-    let symbols = image.functions(MAX_SITES, |name| role(name).is_some())?;
-    let mut sites: Vec<Site> = symbols
-        .into_iter()
-        .filter_map(|symbol| {
-            let role = role(symbol.name.as_bytes())?;
-            let file_offset = image.code_file_offset(symbol.address)?;
-            Some(Site { role, symbol: symbol.name, file_offset })
-        })
-        .collect();
-    sites.sort();
-    sites.dedup();
-    Ok(sites)
 }

@@ -347,6 +347,9 @@ fn function_of(site: &Site) -> TlsFunction {
         Role::Write => TlsFunction::Write,
         Role::WriteEx => TlsFunction::WriteEx,
         Role::Free => TlsFunction::Free,
+        Role::WriteEx2 => TlsFunction::WriteEx2,
+        Role::ReadUnseen => TlsFunction::ReadUnseen,
+        Role::WriteUnseen => TlsFunction::WriteUnseen,
     }
 }
 

@@ -125,6 +125,11 @@ impl Image {
         self.kind
     }
 
+    /// Whether its code is what `x86.rs` decodes.
+    pub(super) fn is_x86_64(&self) -> bool {
+        self.kind == (Kind::Elf64 { machine: elf::EM_X86_64 })
+    }
+
     /// Address of `.eh_frame_hdr`, where the file has one.
     pub(super) fn frame_index(&self) -> Option<u64> {
         self.frame_index
