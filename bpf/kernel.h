@@ -54,7 +54,7 @@ struct bpf_dynptr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, ax, bp, sp, ip;
+	unsigned long di, si, dx, cx, r8, r9, ax, bx, bp, sp, ip, r14;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {

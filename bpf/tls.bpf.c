@@ -182,29 +182,11 @@ int handle_tls_return(struct pt_regs *ctx)
 	return 0;
 }
 
-/*
- * void SSL_free(SSL *). Objects that never carried data are not reported. One that lives on because
- * something else holds a reference begins a new generation with its next data.
- */
+/* void SSL_free(SSL *). It may not be the last reference. */
 SEC("uprobe")
 int handle_tls_free(struct pt_regs *ctx)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct connection_key key = { .handle = PT_REGS_PARM1(ctx), .pid = pid };
-	struct close_event event = {};
-	struct connection *connection;
-
-	if (!scope_of(pid))
-		return 0;
-	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection)
-		return 0;
-	fill_header(&event.header, EVENT_TLS_CLOSE, (struct task_struct *)bpf_get_current_task());
-	event.handle = key.handle;
-	event.generation_boot_ns = connection->generation_boot_ns;
-	bpf_map_delete_elem(&connections, &key);
-	emit_small(&payload_ring, CLASS_TLS_CLOSE, &event, sizeof(event), payload_wakeup());
-	return 0;
+	return end_connection(PT_REGS_PARM1(ctx));
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -23,10 +23,10 @@ use crate::capture::abi::{self, Wire};
 use crate::capture::clock;
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
-use crate::event::Event;
+use crate::event::{Body, Event};
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use rings::{Damage, Rings};
-use skeleton::AgentsightSkel;
+use skeleton::{AgentsightSkel, types};
 
 pub use error::Error;
 pub use ledger::{ClassLedger, Undecodable};
@@ -82,6 +82,27 @@ pub enum TlsFunction {
     ReadUnseen,
     /// `ssize_t f(conn, …)` returns bytes sent that the process never had, as `SSL_sendfile`.
     WriteUnseen,
+    /// Entry of Go's `func (c *Conn) Read(b []byte) (int, error)`; its returns are
+    /// [`Self::GoReturn`].
+    GoRead,
+    /// Entry of Go's `func (c *Conn) Write(b []byte) (int, error)`.
+    GoWrite,
+    /// An instruction at which one of these returns.
+    GoReturn,
+    /// Entry of Go's `func (c *Conn) Close() error`.
+    GoClose,
+}
+
+impl TlsFunction {
+    /// Whether what happened is known only when it returns, which a return probe tells. Go's own
+    /// stacks bear none.
+    fn is_probed_at_return(self) -> bool {
+        match self {
+            Self::Free | Self::GoRead | Self::GoWrite | Self::GoReturn | Self::GoClose => false,
+            Self::Read | Self::ReadEx | Self::Write | Self::WriteEx | Self::WriteEx2 => true,
+            Self::ReadUnseen | Self::WriteUnseen => true,
+        }
+    }
 }
 
 /// What [`Capture::drain`] did.
@@ -113,7 +134,7 @@ pub struct MapEntries {
     pub tracked: usize,
     /// Connections that have carried data and are not closed.
     pub connections: usize,
-    /// Calls of TLS functions that have not returned.
+    /// Calls of TLS functions that have not returned, those of Go included.
     pub active_calls: usize,
 }
 
@@ -128,6 +149,8 @@ pub struct Capture {
     decoder: Decoder,
     anchor: ClockAnchor,
     has_attach_cookie: bool,
+    /// Whether functions of Go are probed.
+    has_go: bool,
     stats: Stats,
     undecodable: Damage,
     reported: Vec<ClassLedger>,
@@ -164,6 +187,7 @@ impl Capture {
             decoder: Decoder::new(anchor, clock::page_bytes()),
             anchor,
             has_attach_cookie: features.attach_cookie,
+            has_go: false,
             stats: Stats {
                 exact_size: features.exact_size,
                 probes: PROCESS_PROBES,
@@ -232,6 +256,10 @@ impl Capture {
             TlsFunction::Free => &progs.handle_tls_free,
             TlsFunction::ReadUnseen => &progs.handle_tls_read_unseen,
             TlsFunction::WriteUnseen => &progs.handle_tls_write_unseen,
+            TlsFunction::GoRead => &progs.handle_go_read,
+            TlsFunction::GoWrite => &progs.handle_go_write,
+            TlsFunction::GoReturn => &progs.handle_go_return,
+            TlsFunction::GoClose => &progs.handle_go_close,
         };
         let tag = self.decoder.library_tag(library);
         let cookie = if self.has_attach_cookie { u64::from(tag) } else { 0 };
@@ -248,10 +276,11 @@ impl Capture {
         };
         // The return probe first: a return without its entry is ignored, but not the reverse.
         let mut links = Vec::with_capacity(2);
-        if function != TlsFunction::Free {
+        if function.is_probed_at_return() {
             links.push(attach(&progs.handle_tls_return, true)?);
         }
         links.push(attach(entry, false)?);
+        self.has_go |= function == TlsFunction::GoReturn;
         self.stats.probes += links.len();
         self.tls_links.append(&mut links);
         Ok(())
@@ -308,15 +337,20 @@ impl Capture {
         }
         let more = control.more || payload.more;
 
-        let mut events = 0;
+        let (mut events, mut ends) = (0, 0);
         for record in self.merger.merge(control.records, payload.records, start) {
             if let Some(event) = self.decoder.push(record) {
+                ends += usize::from(matches!(event.body, Body::ProcessExit(_)));
                 sink(event);
                 events += 1;
             }
         }
         self.stats.events += events as u64;
         self.remove_abandoned();
+        if ends > 0 && self.has_go {
+            // Reads that were waiting when their process ended.
+            self.remove_untracked(&self.skel.maps.go_calls, offset_of!(types::go_call_key, pid));
+        }
         Ok(Drained { events, more })
     }
 
@@ -336,16 +370,21 @@ impl Capture {
     /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
     /// lost. Connections of processes that are still observed stay.
     fn sweep_connections(&self) {
-        let connections = &self.skel.maps.connections;
-        let stale: Vec<Vec<u8>> = connections
+        self.remove_untracked(&self.skel.maps.connections, offset_of!(abi::ConnectionKey, pid));
+    }
+
+    /// Takes out of a map what belongs to processes that are not observed any more. `pid_at`: where
+    /// the pid is in the key.
+    fn remove_untracked(&self, map: &impl MapCore, pid_at: usize) {
+        let stale: Vec<Vec<u8>> = map
             .keys()
             .filter(|key| {
-                let mut pid = &key[offset_of!(abi::ConnectionKey, pid)..];
+                let mut pid = &key[pid_at..];
                 u32::take(&mut pid).is_some_and(|pid| !self.is_tracked(pid))
             })
             .collect();
         for key in stale {
-            let _ = connections.delete(&key);
+            let _ = map.delete(&key);
         }
     }
 
@@ -361,7 +400,8 @@ impl Capture {
         MapEntries {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
-            active_calls: self.skel.maps.active_calls.keys().count(),
+            active_calls: self.skel.maps.active_calls.keys().count()
+                + self.skel.maps.go_calls.keys().count(),
         }
     }
 

@@ -12,6 +12,7 @@
 mod body;
 mod boringssl;
 mod functions;
+mod go;
 mod image;
 mod inner;
 mod marks;
@@ -29,6 +30,7 @@ use std::path::Path;
 
 use object::elf;
 
+use go::Go;
 use image::{Image, Kind};
 use marks::Marks;
 use named::Named;
@@ -47,6 +49,8 @@ pub enum Library {
     Rustls,
     /// GnuTLS.
     GnuTls,
+    /// Go's own `crypto/tls`.
+    GoTls,
 }
 
 impl Library {
@@ -58,6 +62,7 @@ impl Library {
             Self::BoringSsl => "boringssl",
             Self::Rustls => "rustls",
             Self::GnuTls => "gnutls",
+            Self::GoTls => "go",
         }
     }
 }
@@ -85,6 +90,15 @@ pub enum Role {
     ReadUnseen,
     /// `ssize_t SSL_sendfile(SSL *, …)`: returns the bytes written, which the process never had.
     WriteUnseen,
+    /// An instruction with which [`Self::GoRead`] or [`Self::GoWrite`] returns; in front of them,
+    /// because a return without its entry is ignored, but not the reverse.
+    GoReturn,
+    /// Entry of Go's `func (c *tls.Conn) Read(b []byte) (int, error)`.
+    GoRead,
+    /// Entry of Go's `func (c *tls.Conn) Write(b []byte) (int, error)`.
+    GoWrite,
+    /// Entry of Go's `func (c *tls.Conn) Close() error`.
+    GoClose,
 }
 
 /// A function to probe.
@@ -94,9 +108,9 @@ pub struct Site {
     pub role: Role,
     /// Its name in the library's interface, whether or not the file still has it.
     pub symbol: String,
-    /// Where it is entered, counted from the start of the file (not a virtual address): what
-    /// `perf_event_open(2)` takes for a uprobe. Its first byte, or the instruction behind an
-    /// `endbr64` there.
+    /// Where to probe it, counted from the start of the file (not a virtual address): what
+    /// `perf_event_open(2)` takes for a uprobe. Where it is entered, its first byte or one behind it
+    /// at which nothing has changed yet; in Go, the returns as well.
     pub file_offset: u64,
 }
 
@@ -183,6 +197,16 @@ fn find_in(file: File) -> io::Result<Outcome> {
             other => (other, None),
         };
         return Ok(Outcome::Found(TlsLibrary { library, version, build_id, sites }));
+    }
+    match go::find(&image)? {
+        Go::Absent => {}
+        Go::Found(sites) => {
+            let library = Library::GoTls;
+            return Ok(Outcome::Found(TlsLibrary { library, version: None, build_id, sites }));
+        }
+        Go::Unresolved(reason) => {
+            return Ok(Outcome::Unresolved { library: Library::GoTls, reason, build_id });
+        }
     }
     if !marks.boringssl_files.is_empty() {
         return stripped_boringssl(&image, machine, &marks, build_id);

@@ -350,6 +350,10 @@ fn function_of(site: &Site) -> TlsFunction {
         Role::WriteEx2 => TlsFunction::WriteEx2,
         Role::ReadUnseen => TlsFunction::ReadUnseen,
         Role::WriteUnseen => TlsFunction::WriteUnseen,
+        Role::GoRead => TlsFunction::GoRead,
+        Role::GoWrite => TlsFunction::GoWrite,
+        Role::GoReturn => TlsFunction::GoReturn,
+        Role::GoClose => TlsFunction::GoClose,
     }
 }
 

@@ -5,6 +5,10 @@
 //! bytes of unknown files: every byte sequence gives an instruction or `None`, and nothing is read
 //! beyond the slice. It does not model flags, timing or most semantics.
 
+mod effects;
+
+pub(super) use effects::Effect;
+
 /// `rsp`, as a register number.
 const RSP: u8 = 4;
 
@@ -13,10 +17,11 @@ const RSP: u8 = 4;
 pub(super) struct Memory {
     /// Base register, absent for absolute and `rip`-relative operands.
     pub(super) base: Option<u8>,
-    /// Whether an index register is part of the address.
-    pub(super) indexed: bool,
     /// Whether the displacement counts from the end of the instruction.
     pub(super) rip_relative: bool,
+    /// Whether an index register is added, so that the place is not the displacement alone away
+    /// from the base.
+    pub(super) indexed: bool,
     /// Displacement in bytes.
     pub(super) displacement: i32,
 }
@@ -28,39 +33,6 @@ pub(super) enum Place {
     Register(u8),
     /// Memory.
     Memory(Memory),
-}
-
-/// What an instruction does to the general registers, the stack pointer apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// None of them changes.
-    Nothing,
-    /// One gets the value of another, possibly cut to 32 bits and extended again.
-    Copies {
-        /// The register that changes.
-        to: u8,
-        /// The one that it is a copy of.
-        from: u8,
-    },
-    /// One gets an address that is a constant away from what another holds.
-    Offsets {
-        /// The register that changes.
-        to: u8,
-        /// The one that the address counts from.
-        from: u8,
-    },
-    /// One gets a value that the bytes of the instruction tell.
-    Sets {
-        /// The register that changes.
-        to: u8,
-        /// Its new value.
-        value: u64,
-    },
-    /// One gets a value that is not known here.
-    Clobbers {
-        /// The register that changes.
-        to: u8,
-    },
 }
 
 /// One decoded instruction.
@@ -136,12 +108,13 @@ impl Instruction {
             return Some(());
         }
         let mut base = Some(low | prefixes.base_high);
-        let (mut indexed, mut rip_relative) = (false, false);
+        let (mut rip_relative, mut indexed) = (false, false);
         let mut displacement_bytes = [0, 1, 4][usize::from(mode)];
         if low == RSP {
             let sib = cursor.byte()?;
             let sib_base = sib & 7;
-            indexed = (sib >> 3) & 7 != RSP || prefixes.index_extended;
+            // Index 4 without REX.X is none.
+            indexed = (sib >> 3) & 7 | prefixes.index_high != RSP;
             base = Some(sib_base | prefixes.base_high);
             if sib_base == 5 && mode == 0 {
                 base = None;
@@ -154,7 +127,7 @@ impl Instruction {
         }
         // Fits: at most four bytes were read.
         let displacement = cursor.signed(displacement_bytes)? as i32;
-        self.place = Some(Place::Memory(Memory { base, indexed, rip_relative, displacement }));
+        self.place = Some(Place::Memory(Memory { base, rip_relative, indexed, displacement }));
         Some(())
     }
 
@@ -253,67 +226,6 @@ impl Instruction {
         }
     }
 
-    /// What it does to registers, if it is one of the instructions that begin functions and set up
-    /// calls; `None` for all others, which may do anything. Where control goes is not its subject.
-    pub(super) fn effect(&self, address: u64) -> Option<Effect> {
-        if self.vector {
-            return None;
-        }
-        let set = |to: u8| if to == RSP { Effect::Nothing } else { Effect::Clobbers { to } };
-        if let Some((to, value)) = self.constant(address) {
-            return Some(Effect::Sets { to, value });
-        }
-        Some(match (self.map, self.opcode, self.place) {
-            // PUSH, conditional jumps and NOP; TEST and CMP in their forms.
-            (0, 0x50..=0x57 | 0x70..=0x7f | 0x90 | 0x38..=0x3d | 0x84 | 0x85, _) => Effect::Nothing,
-            (0, 0x80 | 0x81 | 0x83, _) if self.digit == 7 => Effect::Nothing,
-            (0, 0xf6 | 0xf7, _) if self.digit <= 1 => Effect::Nothing,
-            // Near conditional jumps, ENDBR64 and the long NOP.
-            (1, 0x80..=0x8f | 0x1e | 0x1f, _) => Effect::Nothing,
-            // MOV and arithmetic with an immediate, to memory.
-            (0, 0x80 | 0x81 | 0x83 | 0x88 | 0x89 | 0xc6 | 0xc7, Some(Place::Memory(_))) => {
-                Effect::Nothing
-            }
-            // Arithmetic with an immediate and XOR, to a register.
-            (0, 0x31 | 0x81 | 0x83, Some(Place::Register(to))) => set(to),
-            (0, 0x33, _) => set(self.register),
-            // MOV and MOVSXD.
-            (0, 0x89, Some(Place::Register(to))) => Effect::Copies { to, from: self.register },
-            (0, 0x63 | 0x8b, Some(Place::Register(from))) => {
-                Effect::Copies { to: self.register, from }
-            }
-            (0, 0x63 | 0x8b, Some(Place::Memory(_))) => set(self.register),
-            (0, 0x8d, Some(Place::Memory(memory))) => match memory.base {
-                Some(from) if !memory.indexed => Effect::Offsets { to: self.register, from },
-                _ => set(self.register),
-            },
-            _ => return None,
-        })
-    }
-
-    /// Whether the kernel carries it out itself when a probe stands on it (`arch/x86/kernel/
-    /// uprobes.c`), instead of having the processor step over a copy of it, which takes about ten
-    /// times as long: PUSH of a register, NOP, direct jumps and calls.
-    pub(super) fn is_emulated(&self) -> bool {
-        let one_byte = self.map == 0 && !self.vector;
-        let push = one_byte && matches!(self.opcode, 0x50..=0x57) && self.length <= 2;
-        let jump = one_byte && matches!(self.opcode, 0x70..=0x7f | 0xe8 | 0xe9 | 0xeb);
-        let near_jump = self.map == 1 && !self.vector && matches!(self.opcode, 0x80..=0x8f);
-        push || jump || near_jump || (one_byte && self.opcode == 0x90 && self.length == 1)
-    }
-
-    /// Whether it is a near return.
-    pub(super) fn is_return(&self) -> bool {
-        self.map == 0 && matches!(self.opcode, 0xc2 | 0xc3)
-    }
-
-    /// Whether it compares a register with the memory at `displacement` from the register `base`.
-    pub(super) fn compares_with(&self, base: u8, displacement: i32) -> bool {
-        let compares = self.map == 0 && matches!(self.opcode, 0x39 | 0x3b) && self.wide;
-        compares
-            && self.memory().is_some_and(|m| (m.base, m.displacement) == (Some(base), displacement))
-    }
-
     /// The object fields this instruction writes, as displacements from a base register that is not
     /// the stack pointer: one for a 64-bit store, two adjacent ones for a 128-bit store.
     pub(super) fn stored_fields(&self) -> impl Iterator<Item = i32> + use<> {
@@ -339,10 +251,10 @@ struct Prefixes {
     vector: bool,
     /// 8 where REX.R (or its VEX form) extends the register half of ModRM, else 0.
     register_high: u8,
+    /// 8 where REX.X extends the index register, else 0.
+    index_high: u8,
     /// 8 where REX.B extends the base, r/m or opcode register, else 0.
     base_high: u8,
-    /// Whether REX.X extends the index register (looked at without VEX and EVEX only).
-    index_extended: bool,
 }
 
 impl Prefixes {
@@ -354,8 +266,8 @@ impl Prefixes {
             operand_16: false,
             vector: false,
             register_high: 0,
+            index_high: 0,
             base_high: 0,
-            index_extended: false,
         };
         let mut byte = cursor.byte()?;
         while matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3) {
@@ -367,8 +279,8 @@ impl Prefixes {
             0x40..=0x4f => {
                 prefixes.wide = byte & 8 != 0;
                 prefixes.register_high = (byte & 4) << 1;
+                prefixes.index_high = (byte & 2) << 2;
                 prefixes.base_high = (byte & 1) << 3;
-                prefixes.index_extended = byte & 2 != 0;
                 byte = cursor.byte()?;
             }
             _ => {}
@@ -397,11 +309,13 @@ impl Prefixes {
             0xc5 => self.map = 1,
             0xc4 => {
                 self.map = payload & 0x1f;
+                self.index_high = (!payload & 0x40) >> 3;
                 self.base_high = (!payload & 0x20) >> 2;
                 self.wide = cursor.byte()? & 0x80 != 0;
             }
             _ => {
                 self.map = payload & 7;
+                self.index_high = (!payload & 0x40) >> 3;
                 self.base_high = (!payload & 0x20) >> 2;
                 self.wide = cursor.byte()? & 0x80 != 0;
                 cursor.byte()?;
