@@ -50,8 +50,7 @@ static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stor
 	}
 	if (outer)
 		forget_calls(key.thread, key.level);
-	/* Reading from address 0 fails, which makes a hole of what moved. */
-	call.data = result == RESULT_IS_UNSEEN ? 0 : PT_REGS_PARM2(ctx);
+	call.data = PT_REGS_PARM2(ctx);
 	call.stored_at = stored_at;
 	call.result = result;
 	call.event.handle = handle;
@@ -176,7 +175,9 @@ int handle_tls_return(struct pt_regs *ctx)
 	if (!call)
 		return 0;
 	bytes = bytes_moved(call, PT_REGS_RC(ctx));
-	if (bytes)
+	if (bytes && call->result == RESULT_IS_UNSEEN)
+		record_hole(bytes, place.level, LOSS_TRUNCATED);
+	else if (bytes)
 		record_bytes(call->data, bytes, place.level);
 	forget_calls(place.thread, place.level);
 	return 0;
