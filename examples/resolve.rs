@@ -1,46 +1,46 @@
-//! Says of each file given which TLS functions the recorder would probe in it, and how long it took
-//! to find out: file, library, version, sites and milliseconds, separated by tabs.
+//! Prints, for every file named, which TLS functions the recorder would probe in it: one line per
+//! library with file, library, version, sites and milliseconds, separated by tabs. The reason stands
+//! where sites would if there are none.
 //!
-//! `scripts/test-resolvers.sh` runs it over published releases of agents. It attaches nothing.
+//! For maintainers who try the resolvers on new releases of agents; nothing is attached.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
-use agentsight::capture::tls_library::{self, Outcome};
+use agentsight::capture::tls_library::{Outcome, find};
 
-#[expect(clippy::print_stdout, reason = "a program for a terminal")]
-fn main() -> ExitCode {
-    let mut failed = false;
+fn main() {
     for path in std::env::args_os().skip(1) {
-        let path = Path::new(&path);
         let started = Instant::now();
-        let outcome = tls_library::find(path);
-        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        let line = match outcome {
-            Ok(outcome) => line(&outcome),
-            Err(error) => {
-                failed = true;
-                format!("-\t-\terror: {error}")
-            }
-        };
-        println!("{}\t{line}\t{elapsed_ms:.1}", path.display());
+        let outcome = find(Path::new(&path));
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let file = path.to_string_lossy();
+        match outcome {
+            Ok(outcome) => lines(&outcome).iter().for_each(|line| say(&file, line, ms)),
+            Err(error) => say(&file, &format!("-\t-\tcannot be read: {error}"), ms),
+        }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Library, version and sites, or why there are none.
-fn line(outcome: &Outcome) -> String {
+/// Library, version and sites or reason of an outcome and of what is beside it.
+fn lines(outcome: &Outcome) -> Vec<String> {
     match outcome {
         Outcome::Found(found) => {
-            let sites = found.sites.iter().map(|s| format!("{}@{:#x}", s.symbol, s.file_offset));
+            let sites =
+                found.sites.iter().map(|site| format!("{}@{:#x}", site.symbol, site.file_offset));
             let sites = sites.collect::<Vec<_>>().join(" ");
             let version = found.version.as_deref().unwrap_or("-");
-            format!("{}\t{version}\t{sites}", found.library.as_str())
+            let line = format!("{}\t{version}\t{sites}", found.library.as_str());
+            std::iter::once(line).chain(found.beside.iter().flat_map(lines)).collect()
         }
         Outcome::Unresolved { library, reason, .. } => {
-            format!("{}\t-\tunresolved: {reason}", library.as_str())
+            vec![format!("{}\t-\tunresolved: {reason}", library.as_str())]
         }
-        Outcome::Absent { .. } => "-\t-\tno known TLS library".to_owned(),
+        Outcome::Absent { .. } => vec!["-\t-\tno known TLS library".to_owned()],
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what the program is for")]
+fn say(file: &str, line: &str, ms: f64) {
+    println!("{file}\t{line}\t{ms:.0} ms");
 }

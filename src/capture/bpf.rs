@@ -25,6 +25,7 @@ use crate::capture::abi::{self, Wire};
 use crate::capture::clock;
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
+use crate::capture::tls_library::RustlsPlace;
 use crate::event::{Body, Event};
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use files::Flush;
@@ -144,17 +145,33 @@ pub enum TlsFunction {
     GoReturn,
     /// Entry of Go's `func (c *Conn) Close() error`.
     GoClose,
+    /// An instruction of rustls that has received data at this place.
+    RustlsRead(RustlsPlace),
+    /// A function of rustls that is given data at this place and returns the bytes it took.
+    RustlsWrite(RustlsPlace),
 }
 
 impl TlsFunction {
-    /// Whether what happened is known only when it returns, which a return probe tells. Go's own
-    /// stacks bear none.
-    fn is_probed_at_return(self) -> bool {
+    /// Whether something is recorded, or given up, when it returns.
+    fn has_return(self) -> bool {
         match self {
-            Self::Free | Self::GoRead | Self::GoWrite | Self::GoReturn | Self::GoClose => false,
-            Self::Read | Self::ReadEx | Self::Write | Self::WriteEx | Self::WriteEx2 => true,
-            Self::ReadUnseen | Self::WriteUnseen => true,
+            Self::Free | Self::RustlsRead(_) => false,
+            // Go's stacks bear no return probe.
+            Self::GoRead | Self::GoWrite | Self::GoReturn | Self::GoClose => false,
+            _ => true,
         }
+    }
+
+    /// What the programs of rustls have to know of the instruction, as `bpf/rustls.bpf.c` reads it
+    /// above the library's tag.
+    fn place_bits(self) -> u64 {
+        let (Self::RustlsRead(place) | Self::RustlsWrite(place)) = self else { return 0 };
+        let offset = place.payload_offset.cast_unsigned();
+        let encrypter = place.encrypter_offset.unwrap_or(u16::MAX);
+        u64::from(place.connection & 0xf) << 8
+            | u64::from(place.payload & 0xf) << 12
+            | u64::from(offset) << 16
+            | u64::from(encrypter) << 32
     }
 }
 
@@ -321,9 +338,21 @@ impl Capture {
             TlsFunction::GoWrite => &progs.handle_go_write,
             TlsFunction::GoReturn => &progs.handle_go_return,
             TlsFunction::GoClose => &progs.handle_go_close,
+            TlsFunction::RustlsRead(_) => &progs.handle_rustls_read,
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write,
         };
-        let tag = self.decoder.library_tag(library);
-        let cookie = if self.has_attach_cookie { u64::from(tag) } else { 0 };
+        if let TlsFunction::RustlsRead(place) = function
+            && !self.has_attach_cookie
+            && !place.is_first_arguments()
+        {
+            return Err(Error::NoCookie { path: path.to_owned(), offset: file_offset });
+        }
+        let returning = match function {
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write_return,
+            _ => &progs.handle_tls_return,
+        };
+        let tag = u64::from(self.decoder.library_tag(library));
+        let cookie = if self.has_attach_cookie { tag | function.place_bits() } else { 0 };
         let attach = |program: &libbpf_rs::ProgramMut<'_>, retprobe| {
             let opts = UprobeOpts { retprobe, cookie, ..UprobeOpts::default() };
             program
@@ -337,8 +366,8 @@ impl Capture {
         };
         // The return probe first: a return without its entry is ignored, but not the reverse.
         let mut links = Vec::with_capacity(2);
-        if function.is_probed_at_return() {
-            links.push(attach(&progs.handle_tls_return, true)?);
+        if function.has_return() {
+            links.push(attach(returning, true)?);
         }
         links.push(attach(entry, false)?);
         self.has_go |= function == TlsFunction::GoReturn;

@@ -1,10 +1,11 @@
 //! Which functions of a binary file move TLS plaintext, and where they are in the file.
 //!
-//! Two ways, in this order: the names in its symbol tables (shared libssl and libgnutls, node and
-//! everything else that keeps them; `named.rs`), and for stripped programs with BoringSSL inside (Bun: Claude Code, OpenCode)
-//! what the functions mean (`boringssl.rs`). There are no offset tables and no byte patterns of
-//! prologues: both die with the next release of an agent. A file that shows marks of a TLS library
-//! whose functions cannot be told for certain is reported as such; it never counts as plain.
+//! Names first: those in its symbol tables (shared libssl and libgnutls, node and everything else that
+//! keeps them; `named.rs`) and in the table that Go's runtime needs (`go.rs`). For stripped programs,
+//! what the functions mean: BoringSSL inside (`boringssl.rs`; Bun: Claude Code, OpenCode), OpenSSL 3
+//! inside (`openssl_static.rs`) and rustls (`rustls.rs`; both in Codex). There are no offset tables and no byte patterns of prologues: both die with the next
+//! release of an agent. A file that shows marks of a TLS library whose functions cannot be told for
+//! certain is reported as such; it never counts as plain. One file may hold several libraries.
 //!
 //! It is fed paths of files that traced processes map, so every byte of them is hostile: nothing
 //! here panics on them, and work and memory are bounded (`image.rs`). It attaches nothing.
@@ -15,8 +16,12 @@ mod functions;
 mod go;
 mod image;
 mod inner;
+mod libraries;
 mod marks;
 mod named;
+mod openssl_static;
+mod references;
+mod rustls;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
@@ -28,15 +33,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use object::elf;
-
-use go::Go;
 use image::{Image, Kind};
+use libraries::Holder;
 use marks::Marks;
-use named::Named;
-
-/// Why nothing is looked for in a file of another layout.
-const NOT_64_BIT: &str = "expected a 64-bit little-endian ELF file, found another class or order";
+pub use rustls::RustlsPlace;
 
 /// A family of TLS libraries that calls the same functions with the same arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +45,7 @@ pub enum Library {
     OpenSsl,
     /// BoringSSL and what forked from it, such as AWS-LC.
     BoringSsl,
-    /// rustls; only ever [`Outcome::Unresolved`].
+    /// rustls.
     Rustls,
     /// GnuTLS.
     GnuTls,
@@ -82,6 +82,17 @@ pub enum Role {
     WriteEx,
     /// `void SSL_free(SSL *)`: may or may not release the last reference.
     Free,
+    /// OpenSSL's `ssl_read_internal`, with the arguments and the result of [`Self::ReadEx`].
+    ReadInternal,
+    /// OpenSSL's `ssl_write_internal` before 3.3, with those of [`Self::WriteEx`].
+    WriteInternal,
+    /// The same from 3.3 on: `(SSL *, const void *buffer, size_t size, uint64_t flags, size_t
+    /// *written)`.
+    WriteInternalFlags,
+    /// rustls' `take_received_plaintext(&mut CommonState, Payload)`, or an inlined copy of it.
+    RustlsRead(RustlsPlace),
+    /// rustls' `buffer_plaintext(&mut CommonState, OutboundChunks, …)`: returns the bytes taken.
+    RustlsWrite(RustlsPlace),
     /// `int SSL_write_ex2(SSL *, const void *buffer, size_t size, uint64_t flags, size_t *written)`:
     /// returns 1 on success.
     WriteEx2,
@@ -108,9 +119,9 @@ pub struct Site {
     pub role: Role,
     /// Its name in the library's interface, whether or not the file still has it.
     pub symbol: String,
-    /// Where to probe it, counted from the start of the file (not a virtual address): what
-    /// `perf_event_open(2)` takes for a uprobe. Where it is entered, its first byte or one behind it
-    /// at which nothing has changed yet; in Go, the returns as well.
+    /// The instruction to probe, counted from the start of the file (not a virtual address): what
+    /// `perf_event_open(2)` takes for a uprobe. Its first one, or one behind it at which nothing has
+    /// changed yet, unless it was inlined; in Go, its returns as well.
     pub file_offset: u64,
 }
 
@@ -126,6 +137,9 @@ pub struct TlsLibrary {
     pub build_id: Option<String>,
     /// What to probe, ordered by role and offset: at least one function that reads or writes.
     pub sites: Vec<Site>,
+    /// What else the file holds: other libraries, and parts that could not be told for certain.
+    /// Never [`Outcome::Absent`].
+    pub beside: Vec<Outcome>,
 }
 
 /// What came of looking into a file.
@@ -186,87 +200,7 @@ fn find_in(file: File) -> io::Result<Outcome> {
         Kind::Foreign => None,
         Kind::Elf64 { machine } => Some(machine),
     };
-    let named = named::find(&image)?;
     let marks = Marks::find(&image)?;
-    if let Some(Named { library, sites }) = named {
-        let (library, version) = match library {
-            Library::OpenSsl if marks.boringssl_files.is_empty() => {
-                (library, marks.openssl_version)
-            }
-            Library::OpenSsl => (Library::BoringSsl, None),
-            other => (other, None),
-        };
-        return Ok(Outcome::Found(TlsLibrary { library, version, build_id, sites }));
-    }
-    match go::find(&image)? {
-        Go::Absent => {}
-        Go::Found(sites) => {
-            let library = Library::GoTls;
-            return Ok(Outcome::Found(TlsLibrary { library, version: None, build_id, sites }));
-        }
-        Go::Unresolved(reason) => {
-            return Ok(Outcome::Unresolved { library: Library::GoTls, reason, build_id });
-        }
-    }
-    if !marks.boringssl_files.is_empty() {
-        return stripped_boringssl(&image, machine, &marks, build_id);
-    }
-    Ok(match unresolvable(machine, &marks) {
-        Some((library, reason)) => Outcome::Unresolved { library, reason, build_id },
-        None => Outcome::Absent { build_id },
-    })
-}
-
-/// The library that the marks show and nothing here can resolve, and why.
-fn unresolvable(machine: Option<u16>, marks: &Marks) -> Option<(Library, String)> {
-    if machine.is_none() && marks.names_ssl_write {
-        return Some((Library::OpenSsl, NOT_64_BIT.to_owned()));
-    }
-    let rustls = marks.rustls_version.as_ref().map(|version| format!("rustls {version}"));
-    if marks.openssl_functions {
-        let version = marks.openssl_version.as_deref().unwrap_or("of unknown version");
-        let beside = rustls.map_or_else(String::new, |rustls| format!(", beside {rustls}"));
-        let reason =
-            format!("OpenSSL {version} is linked in without the names of its functions{beside}");
-        return Some((Library::OpenSsl, reason));
-    }
-    let rustls = rustls?;
-    Some((Library::Rustls, format!("{rustls} is linked in, whose functions are not looked for")))
-}
-
-fn stripped_boringssl(
-    image: &Image,
-    machine: Option<u16>,
-    marks: &Marks,
-    build_id: Option<String>,
-) -> io::Result<Outcome> {
-    let library = Library::BoringSsl;
-    let resolution = match machine {
-        Some(elf::EM_X86_64) => boringssl::resolve(image, &marks.boringssl_files)?,
-        Some(machine) => Err(format!(
-            "its functions have no names, and without them expected x86-64 code (machine {}), \
-             found machine {machine}",
-            elf::EM_X86_64
-        )),
-        None => Err(NOT_64_BIT.to_owned()),
-    };
-    let resolved = match resolution {
-        Ok(resolved) => resolved,
-        Err(reason) => return Ok(Outcome::Unresolved { library, reason, build_id }),
-    };
-    let site = |role, symbol: &str, address| {
-        let file_offset = image.code_file_offset(address)?;
-        Some(Site { role, symbol: symbol.to_owned(), file_offset })
-    };
-    let sites = [
-        site(Role::Read, "SSL_read", resolved.read),
-        site(Role::Write, "SSL_write", resolved.write),
-    ];
-    Ok(match sites.into_iter().collect() {
-        Some(sites) => Outcome::Found(TlsLibrary { library, version: None, build_id, sites }),
-        None => {
-            let reason = "its functions lie outside the executable segments".to_owned();
-            Outcome::Unresolved { library, reason, build_id }
-        }
-    })
+    let holder = Holder { image: &image, machine, marks: &marks, build_id: build_id.as_deref() };
+    Ok(holder.all()?.unwrap_or(Outcome::Absent { build_id }))
 }

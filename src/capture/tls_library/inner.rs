@@ -31,6 +31,9 @@ use super::x86::{Effect, Instruction};
 const COVER_BYTES: u64 = 128;
 /// Bytes that show how a function begins.
 const BEGINNING_BYTES: u64 = 32;
+/// Their names in OpenSSL's source.
+pub(super) const READ: &str = "ssl_read_internal";
+pub(super) const WRITE: &str = "ssl_write_internal";
 const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
 
 const RDX: u8 = 2;
@@ -70,7 +73,7 @@ fn beginning_of(code: &[u8]) -> Beginning {
 /// An inner function and how to read its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inner {
-    /// [`Role::ReadEx`], [`Role::WriteEx`] or [`Role::WriteEx2`].
+    /// [`Role::ReadInternal`], [`Role::WriteInternal`] or [`Role::WriteInternalFlags`].
     pub(super) role: Role,
     /// Its name in OpenSSL's source.
     pub(super) symbol: &'static str,
@@ -101,7 +104,7 @@ pub(super) fn reader(image: &Image, named: &Interface, peeks: &[u64]) -> io::Res
             return Ok(None);
         }
     }
-    cheap(image, Inner { role: Role::ReadEx, symbol: "ssl_read_internal", address: plain.target })
+    cheap(image, Inner { role: Role::ReadInternal, symbol: READ, address: plain.target })
 }
 
 /// The function behind those that write, if it is certain and cheaper than they are.
@@ -118,7 +121,7 @@ pub(super) fn writer(image: &Image, named: &Interface) -> io::Result<Option<Inne
             let agree = plain.target == ex.target
                 && plain.passes(&[Value::Frame])
                 && ex.passes(&[Value::Argument(3)]);
-            agree.then_some(Role::WriteEx)
+            agree.then_some(Role::WriteInternal)
         }
         // Since 3.3 SSL_write_ex is SSL_write_ex2 without flags, often by a jump through the
         // procedure linkage table, whose end is not followed.
@@ -130,13 +133,11 @@ pub(super) fn writer(image: &Image, named: &Interface) -> io::Result<Option<Inne
                     && plain.passes(&[ZERO, Value::Frame])
                     && ex.passes(&[ZERO, Value::Argument(3)])
             });
-            agree.then_some(Role::WriteEx2)
+            agree.then_some(Role::WriteInternalFlags)
         }
     };
     match role.filter(|_| plain.calls) {
-        Some(role) => {
-            cheap(image, Inner { role, symbol: "ssl_write_internal", address: plain.target })
-        }
+        Some(role) => cheap(image, Inner { role, symbol: WRITE, address: plain.target }),
         None => Ok(None),
     }
 }

@@ -54,8 +54,8 @@ pub(super) struct Named {
     pub(super) sites: Vec<Site>,
 }
 
-/// The first family of which the file defines a function that reads or writes.
-pub(super) fn find(image: &Image) -> io::Result<Option<Named>> {
+/// The families of which the file defines a function that reads or writes.
+pub(super) fn find(image: &Image) -> io::Result<Vec<Named>> {
     let families = [(Library::OpenSsl, OPENSSL), (Library::GnuTls, GNUTLS)];
     let wanted = |name: &[u8]| {
         let in_family = |&(_, interface): &(_, &[(&str, Role)])| {
@@ -64,6 +64,7 @@ pub(super) fn find(image: &Image) -> io::Result<Option<Named>> {
         families.iter().any(in_family) || PEEKS.iter().any(|peek| peek.as_bytes() == name)
     };
     let symbols = image.functions(MAX_SYMBOLS, wanted)?;
+    let mut found = Vec::new();
     for (library, interface) in families {
         let role = |symbol: &Symbol| {
             interface.iter().find(|(name, _)| *name == symbol.name).map(|&(_, role)| role)
@@ -78,10 +79,10 @@ pub(super) fn find(image: &Image) -> io::Result<Option<Named>> {
             let peeks = symbols.iter().filter(|symbol| PEEKS.contains(&&*symbol.name));
             let peeks: Vec<u64> = peeks.map(|symbol| symbol.address).collect();
             let functions = cheapest(image, functions, &peeks)?;
-            return Ok(Some(Named { library, sites: sites(image, functions)? }));
+            found.push(Named { library, sites: sites(image, functions)? });
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// `functions`, with those replaced that have something cheaper behind them.
@@ -188,7 +189,7 @@ mod tests {
         inner.iter().for_each(|&(at, code)| put(at, code));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        let named = find(&Image::open(file).unwrap()).unwrap().unwrap();
+        let named = find(&Image::open(file).unwrap()).unwrap().remove(0);
         named.sites.into_iter().map(|s| (s.role, s.symbol, s.file_offset - 0x1000)).collect()
     }
 
@@ -197,9 +198,9 @@ mod tests {
     #[test]
     fn the_functions_that_plain_and_extended_ones_share_are_probed_instead_of_them() {
         let expected = [
-            (Role::ReadEx, "ssl_read_internal".to_owned(), READ_INNER),
-            (Role::WriteEx, "ssl_write_internal".to_owned(), WRITE_INNER),
             (Role::Free, "SSL_free".to_owned(), 0x240),
+            (Role::ReadInternal, "ssl_read_internal".to_owned(), READ_INNER),
+            (Role::WriteInternal, "ssl_write_internal".to_owned(), WRITE_INNER),
         ];
         assert_eq!(probed(&library(), CHEAP), expected);
     }
@@ -211,7 +212,7 @@ mod tests {
         parts[4] = ("SSL_write_ex", 0x200, NO_FLAGS, 0x280);
         parts.push(("SSL_write_ex2", 0x280, COVER, WRITE_INNER));
         let probed = probed(&parts, CHEAP);
-        let write = (Role::WriteEx2, "ssl_write_internal".to_owned(), WRITE_INNER);
+        let write = (Role::WriteInternalFlags, "ssl_write_internal".to_owned(), WRITE_INNER);
         assert!(probed.contains(&write) && probed.len() == 3, "{probed:?}");
     }
 

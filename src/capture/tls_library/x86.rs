@@ -6,6 +6,7 @@
 //! beyond the slice. It does not model flags, timing or most semantics.
 
 mod effects;
+mod operands;
 
 pub(super) use effects::Effect;
 
