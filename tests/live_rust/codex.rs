@@ -5,17 +5,18 @@
 //! by `AGENTSIGHT_TEST_CODEX`. It runs with a home directory, a key and a network of its own. What it
 //! sends holds its vendor's texts: nothing of it is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::record;
-use super::streams::Recorded;
+use super::streams::{Recorded, Streams};
 use super::support::mock::Server;
 use super::support::mock::answer::Answer;
 use super::support::mock::responses::{RESPONSES_PATH, event_stream, events};
 use super::support::mock::script::{Reply, Rule, Script, When};
+use super::support::mock::truth::Truth;
 
 /// The version that is installed where none is named.
 const VERSION: &str = "0.169.0";
@@ -23,8 +24,9 @@ const VERSION: &str = "0.169.0";
 const PROGRAM: &str = "vendor/x86_64-unknown-linux-musl/bin/codex";
 /// The key that the agent has.
 const KEY: &str = "sk-not-a-real-key-0123456789";
-/// What the model says: enough for several TLS records.
+/// What the model says, so often that it takes several TLS records.
 const ANSWER: &str = "Grüße aus der Attrappe: 你好, 🌍! ";
+const REPEATS: usize = 2_000;
 
 /// Path of the installed agent, or why there is none. Tests run side by side, npm must not.
 fn installed_agent() -> Result<PathBuf, String> {
@@ -74,8 +76,30 @@ fn live_with_agent(test: impl FnOnce(&Host, PathBuf) + Send) {
     }
 }
 
+/// How the agent comes to trust the mock, which decides its TLS library for HTTP: it takes its own
+/// OpenSSL, but rustls when it is given a certificate to trust. WebSockets always go through rustls.
+#[derive(Clone, Copy)]
+enum Trust {
+    /// A directory of certificates as OpenSSL has them: it is not told of any.
+    Directory,
+    /// A file that it is told of.
+    File,
+}
+
+/// A directory with the certificate in `ca` under the name by which OpenSSL finds it.
+fn certificate_directory(host: &Host, ca: &Path) -> PathBuf {
+    let mut openssl = Command::new("openssl");
+    let output = openssl.args(["x509", "-noout", "-hash", "-in"]).arg(ca).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let hash = String::from_utf8(output.stdout).unwrap();
+    let directory = host.path("certificates");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::copy(ca, directory.join(format!("{}.0", hash.trim()))).unwrap();
+    directory
+}
+
 /// What the agent is told: one question to the model that the mock plays.
-fn agent(host: &Host, program: PathBuf, server: &Server, websocket: bool) -> Command {
+fn agent(host: &Host, program: PathBuf, server: &Server, trust: Trust, websocket: bool) -> Command {
     let home = host.path("home");
     std::fs::create_dir_all(home.join(".codex")).unwrap();
     let ca = host.path("ca.pem");
@@ -93,16 +117,20 @@ fn agent(host: &Host, program: PathBuf, server: &Server, websocket: bool) -> Com
         .env("HOME", &home)
         .env("CODEX_HOME", home.join(".codex"))
         .env("MOCK_KEY", KEY)
-        .env("SSL_CERT_FILE", &ca)
-        .env("CODEX_CA_CERTIFICATE", &ca)
         .env_remove("OPENAI_API_KEY")
+        .env_remove("SSL_CERT_FILE")
+        .env_remove("CODEX_CA_CERTIFICATE")
         .stdin(Stdio::null())
         .current_dir(&home);
+    match trust {
+        Trust::Directory => agent.env("SSL_CERT_DIR", certificate_directory(host, &ca)),
+        Trust::File => agent.env("CODEX_CA_CERTIFICATE", &ca),
+    };
     agent
 }
 
 fn answer() -> Answer {
-    Answer { delta_chars: 700, ..Answer::text(&ANSWER.repeat(2_000)) }
+    Answer { delta_chars: 700, ..Answer::text(&ANSWER.repeat(REPEATS)) }
 }
 
 /// Answers the model's path by POST, and everything else it is asked for with an empty document.
@@ -119,12 +147,18 @@ fn on_upgrade(reply: Reply) -> Rule {
 
 /// Records one session and compares; returns what was recorded.
 #[track_caller]
-fn recorded(host: &Host, program: PathBuf, rules: Vec<Rule>, websocket: bool) -> Recorded {
+fn recorded(
+    host: &Host,
+    program: PathBuf,
+    rules: Vec<Rule>,
+    trust: Trust,
+    websocket: bool,
+) -> Recorded {
     let server = Server::start(Script::of(rules)).unwrap();
     let output = host.path("run.parquet");
-    let mut agent = agent(host, program, &server, websocket);
+    let mut agent = agent(host, program, &server, trust, websocket);
     let ended = record(&output, &["--no-redact"], &mut agent);
-    let closed = |truth: &super::support::mock::truth::Truth| {
+    let closed = |truth: &Truth| {
         !truth.connections.is_empty()
             && truth.connections.iter().all(|connection| connection.closed_ts.is_some())
     };
@@ -137,13 +171,31 @@ fn recorded(host: &Host, program: PathBuf, rules: Vec<Rule>, websocket: bool) ->
     recorded
 }
 
-#[test]
-fn codex_over_http_is_recorded_whole() {
+/// The connection whose first response begins like this.
+#[track_caller]
+fn answered(recorded: &Recorded, status: &str) -> Streams {
+    let begins = |streams: &&Streams| streams.read.starts_with(status.as_bytes());
+    let found = recorded.connections.values().find(begins);
+    found.unwrap_or_else(|| panic!("no connection was answered with {status}")).clone()
+}
+
+fn http_is_recorded_whole(trust: Trust, library: &str) {
     live_with_agent(|host, program| {
-        let recorded = recorded(host, program, over_http(), false);
-        let whole = recorded.connections.values().any(|streams| streams.read.len() > 60_000);
-        assert!(whole, "no connection carried the answer");
+        let recorded = recorded(host, program, over_http(), trust, false);
+        let carrier = answered(&recorded, "HTTP/1.1 200");
+        assert_eq!(carrier.library, library);
+        assert!(carrier.read.len() > ANSWER.len() * REPEATS, "{} bytes", carrier.read.len());
     });
+}
+
+#[test]
+fn codex_over_http_through_openssl_is_recorded_whole() {
+    http_is_recorded_whole(Trust::Directory, "openssl");
+}
+
+#[test]
+fn codex_over_http_through_rustls_is_recorded_whole() {
+    http_is_recorded_whole(Trust::File, "rustls");
 }
 
 #[test]
@@ -153,11 +205,9 @@ fn codex_whose_websocket_is_refused_is_recorded_whole() {
             Reply::Document { status: 426, content_type: "text/plain".into(), body: Vec::new() };
         let mut rules = over_http();
         rules.push(on_upgrade(reply));
-        let recorded = recorded(host, program, rules, true);
-        let refused =
-            |streams: &&super::streams::Streams| streams.read.starts_with(b"HTTP/1.1 426");
-        let refused = recorded.connections.values().find(refused).expect("a refused upgrade");
-        assert_eq!(refused.library, "rustls");
+        let recorded = recorded(host, program, rules, Trust::Directory, true);
+        assert_eq!(answered(&recorded, "HTTP/1.1 426").library, "rustls");
+        assert_eq!(answered(&recorded, "HTTP/1.1 200").library, "openssl");
     });
 }
 
@@ -165,11 +215,9 @@ fn codex_whose_websocket_is_refused_is_recorded_whole() {
 fn codex_over_a_websocket_is_recorded_whole() {
     live_with_agent(|host, program| {
         let rules = vec![on_upgrade(Reply::WebSocket(answer()))];
-        let recorded = recorded(host, program, rules, true);
-        let upgraded =
-            |streams: &&super::streams::Streams| streams.read.starts_with(b"HTTP/1.1 101");
-        let upgraded = recorded.connections.values().find(upgraded).expect("an upgrade");
+        let recorded = recorded(host, program, rules, Trust::File, true);
+        let upgraded = answered(&recorded, "HTTP/1.1 101");
         assert_eq!(upgraded.library, "rustls");
-        assert!(upgraded.read.len() > 60_000, "{} bytes received", upgraded.read.len());
+        assert!(upgraded.read.len() > ANSWER.len() * REPEATS, "{} bytes", upgraded.read.len());
     });
 }

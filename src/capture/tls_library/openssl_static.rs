@@ -237,16 +237,4 @@ fn unexpected(function: &str, argument: &str, callers: &Callers) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::takes_flags_since;
-
-    #[test]
-    fn the_version_tells_the_arguments_where_it_is_known() {
-        assert_eq!(takes_flags_since("3.0.19"), Some(false));
-        assert_eq!(takes_flags_since("3.2.1"), Some(false));
-        assert_eq!(takes_flags_since("3.3.0"), Some(true));
-        assert_eq!(takes_flags_since("3.6.4"), Some(true));
-        assert_eq!(takes_flags_since("4.0.0"), None);
-        assert_eq!(takes_flags_since("x"), None);
-    }
-}
+mod tests;

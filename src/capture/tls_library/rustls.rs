@@ -418,3 +418,6 @@ fn first_methods(body: &Body) -> BTreeSet<u16> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;
