@@ -375,10 +375,10 @@ impl Tls {
         for site in &found.sites {
             let function = match site.role {
                 Role::Read => TlsFunction::Read,
-                Role::ReadEx => TlsFunction::ReadEx,
+                Role::ReadEx | Role::ReadInternal => TlsFunction::ReadEx,
                 Role::Write => TlsFunction::Write,
-                Role::WriteEx => TlsFunction::WriteEx,
-                Role::WriteEx2 => TlsFunction::WriteEx2,
+                Role::WriteEx | Role::WriteInternal => TlsFunction::WriteEx,
+                Role::WriteEx2 | Role::WriteInternalFlags => TlsFunction::WriteEx2,
                 Role::Free => TlsFunction::Free,
                 Role::WriteUnseen => TlsFunction::WriteUnseen,
                 other => panic!("libssl has no {other:?}"),
