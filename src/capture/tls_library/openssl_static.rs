@@ -160,7 +160,24 @@ impl Search<'_> {
         })
     }
 
+    /// What the callers of `function` hand over, and what those hand over that it is only passed on
+    /// from.
     fn callers(&self, function: u64) -> io::Result<Callers> {
+        let mut callers = Callers::default();
+        let mut forwarding = BTreeSet::new();
+        self.count_callers(function, &mut callers, &mut forwarding)?;
+        for forwarder in forwarding {
+            self.count_callers(forwarder, &mut callers, &mut BTreeSet::new())?;
+        }
+        Ok(callers)
+    }
+
+    fn count_callers(
+        &self,
+        function: u64,
+        callers: &mut Callers,
+        forwarding: &mut BTreeSet<u64>,
+    ) -> io::Result<()> {
         let (from, code) = self.image.code_around(function, CALLER_REACH_BYTES, 16)?;
         let mut sites = Vec::new();
         for at in memchr2_iter(0xe8, 0xe9, &code) {
@@ -170,7 +187,6 @@ impl Search<'_> {
                 sites.push(from + at as u64);
             }
         }
-        let mut callers = Callers::default();
         for &site in sites.iter().take(MAX_CALLERS) {
             let Some(extent) = self.functions.containing(site)?.filter(|extent| extent.certain)
             else {
@@ -181,12 +197,16 @@ impl Search<'_> {
             else {
                 continue;
             };
-            let pointed = |register| hands_over_pointer(&body.instructions[..index], register);
+            let argument = |register| handed_over(&body.instructions[..index], register);
+            let (fourth, fifth) = (argument(FOURTH), argument(FIFTH));
             callers.calls += 1;
-            callers.fourth += usize::from(pointed(FOURTH));
-            callers.fifth += usize::from(pointed(FIFTH));
+            callers.fourth += usize::from(fourth == Argument::Pointer);
+            callers.fifth += usize::from(fifth == Argument::Pointer);
+            if (fourth, fifth) == (Argument::AsGiven, Argument::AsGiven) {
+                forwarding.insert(extent.range.start);
+            }
         }
-        Ok(callers)
+        Ok(())
     }
 
     /// The address behind the marker that a function may begin with: nothing has happened there.
@@ -196,29 +216,51 @@ impl Search<'_> {
     }
 }
 
-/// Whether the code at the end of `before` leaves in `register` an address on its stack, or hands
-/// its own fourth argument on as the fifth. Conditional jumps are not taken.
-fn hands_over_pointer(before: &[(u64, Instruction)], register: u8) -> bool {
-    for (address, instruction) in before.iter().rev().take(ARGUMENT_REACH) {
+/// What a call hands over in one argument register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Argument {
+    /// An address on the caller's stack, or its own fourth argument as the fifth.
+    Pointer,
+    /// What the caller was given in it.
+    AsGiven,
+    /// Anything else.
+    Other,
+}
+
+/// What the code at the end of `before` leaves in `register`, conditional jumps not taken; `before`
+/// begins where the function does.
+fn handed_over(before: &[(u64, Instruction)], register: u8) -> Argument {
+    if before.len() > ARGUMENT_REACH {
+        return handed_over(&before[before.len() - ARGUMENT_REACH..], register).unless_given();
+    }
+    for (address, instruction) in before.iter().rev() {
         let branches = instruction.branch_target(*address).is_some();
         if !branches && instruction.ends_straight_line(*address) {
-            return false;
+            return Argument::Other;
         }
-        if let Some((to, from)) = instruction.copies()
+        let pointer = if let Some((to, from)) = instruction.copies()
             && to == register
         {
-            return from == STACK[0] || (register, from) == (FIFTH, FOURTH);
-        }
-        if let Some((to, memory)) = instruction.computes()
+            from == STACK[0] || (register, from) == (FIFTH, FOURTH)
+        } else if let Some((to, memory)) = instruction.computes()
             && to == register
         {
-            return memory.base.is_some_and(|base| STACK.contains(&base));
-        }
-        if instruction.may_set(register) {
-            return false;
-        }
+            memory.base.is_some_and(|base| STACK.contains(&base))
+        } else if instruction.may_set(register) {
+            false
+        } else {
+            continue;
+        };
+        return if pointer { Argument::Pointer } else { Argument::Other };
     }
-    false
+    Argument::AsGiven
+}
+
+impl Argument {
+    /// For code that does not begin with the function.
+    fn unless_given(self) -> Self {
+        if self == Self::AsGiven { Self::Other } else { self }
+    }
 }
 
 /// Whether `ssl_write_internal` of an OpenSSL release takes `flags`; `None` if that is not known.

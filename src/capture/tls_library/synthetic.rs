@@ -101,6 +101,10 @@ impl Function {
         self.emit(&[0xe8]).fixup(Target::Function(name))
     }
 
+    pub(super) fn jump(self, name: &'static str) -> Self {
+        self.emit(&[0xe9]).fixup(Target::Function(name))
+    }
+
     /// `lea text(%rip), %rdx`
     pub(super) fn takes(self, text: &'static str) -> Self {
         self.emit(&[0x48, 0x8d, 0x15]).fixup(Target::Text(text))

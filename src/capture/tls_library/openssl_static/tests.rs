@@ -112,6 +112,16 @@ fn callers_decide_where_the_version_does_not() {
 }
 
 #[test]
+fn a_function_that_only_passes_its_arguments_on_is_looked_behind() {
+    // As where SSL_write_ex2 is the only caller, and SSL_write_ex jumps to it.
+    let forwarder = Function::bare("SSL_write_ex2", STYLE).emit(&[0x48, 0x83, 0xec, 0x08]);
+    let forwarder = forwarder.call("ssl_write_internal").end();
+    let jumper = Function::bare("SSL_write_ex", STYLE).emit(&[0x49, 0x89, 0xc8, 0x31, 0xc9]);
+    let writers = vec![internal("ssl_write_internal"), forwarder, jumper.jump("SSL_write_ex2")];
+    assert_found(&linked("OpenSSL 3.5.1 1 Jul", writers), "3.5.1", Role::WriteInternalFlags);
+}
+
+#[test]
 fn a_part_split_off_for_errors_is_not_the_function() {
     // It takes the name as well, but nobody calls it.
     let cold =
