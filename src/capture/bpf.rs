@@ -8,9 +8,11 @@
 //! namespace.
 
 mod error;
+mod files;
 mod ledger;
 mod load;
 mod rings;
+mod settings;
 mod skeleton;
 
 use std::mem::offset_of;
@@ -26,6 +28,7 @@ use crate::capture::order::Merger;
 use crate::capture::tls_library::RustlsPlace;
 use crate::event::Event;
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
+use files::Flush;
 use rings::{Damage, Rings};
 use skeleton::AgentsightSkel;
 
@@ -43,6 +46,10 @@ pub struct Options {
     /// Size of the ring for fork, exec and exit: a power of two. The largest argument area is
     /// 2 MiB.
     pub control_ring_bytes: u32,
+    /// Size of the ring for files, sockets and pipes: a power of two, at least a page.
+    pub io_ring_bytes: u32,
+    /// What of files, sockets and pipes is watched.
+    pub io: WatchIo,
     /// Use only what kernel 5.8 has, to test that path on a newer one.
     pub force_compat: bool,
     /// Print libbpf's messages, the verifier's log included, to stderr.
@@ -55,10 +62,56 @@ impl Default for Options {
             names: Vec::new(),
             payload_ring_bytes: 16 << 20,
             control_ring_bytes: 4 << 20,
+            io_ring_bytes: 8 << 20,
+            io: WatchIo::default(),
             force_compat: false,
             debug: std::env::var_os("AGENTSIGHT_BPF_LOG").is_some(),
         }
     }
+}
+
+/// What of files, sockets and pipes is watched. All of it hangs on one hook that every process of
+/// the machine passes on every system call, so it is attached only while it is of use
+/// ([`Capture::watch_io`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchIo {
+    /// Files that are opened, read and written, and changes of paths.
+    pub files: bool,
+    /// Sockets and pipes, HTTP in plain text, DNS messages.
+    pub channels: bool,
+    /// What goes through pipes and socket pairs.
+    pub stdio: bool,
+    /// The same at any descriptor, not only at 0, 1 and 2.
+    pub stdio_all_descriptors: bool,
+    /// Of one read or write through a pipe at most this much is recorded.
+    pub stdio_max_bytes: Option<u64>,
+    /// Only pipes of processes of this user.
+    pub stdio_uid: Option<u32>,
+}
+
+impl Default for WatchIo {
+    fn default() -> Self {
+        Self {
+            files: true,
+            channels: true,
+            stdio: true,
+            stdio_all_descriptors: false,
+            stdio_max_bytes: None,
+            stdio_uid: None,
+        }
+    }
+}
+
+impl WatchIo {
+    /// Nothing of it.
+    pub const NOTHING: Self = Self {
+        files: false,
+        channels: false,
+        stdio: false,
+        stdio_all_descriptors: false,
+        stdio_max_bytes: None,
+        stdio_uid: None,
+    };
 }
 
 /// A function that can be probed, by its calling convention.
@@ -142,6 +195,8 @@ pub struct Capture {
     // In drop order: links before rings before the maps and programs of the skeleton.
     process_links: Vec<Link>,
     tls_links: Vec<Link>,
+    io_link: Option<Link>,
+    io: WatchIo,
     rings: Rings,
     skel: AgentsightSkel<'static>,
     merger: Merger<Record>,
@@ -150,6 +205,8 @@ pub struct Capture {
     has_attach_cookie: bool,
     stats: Stats,
     undecodable: Damage,
+    /// Events of the kernel's classes that user space made of the kernel's maps.
+    made: [u64; abi::CLASS_COUNT],
     reported: Vec<ClassLedger>,
     reported_unknown: u64,
     reported_ts: WallNanos,
@@ -161,7 +218,8 @@ impl Capture {
     pub fn load(options: &Options) -> Result<Self, Error> {
         error::check_host()?;
         let (skel, features) = load::load(options)?;
-        let rings = Rings::new(&skel.maps.control_ring, &skel.maps.payload_ring)
+        let maps = &skel.maps;
+        let rings = Rings::new(&maps.control_ring, &maps.payload_ring, &maps.io_ring)
             .map_err(Error::from_load)?;
         // Exit before fork: a process that is tracked must not end unnoticed.
         let programs = [
@@ -178,6 +236,8 @@ impl Capture {
         Ok(Self {
             process_links,
             tls_links: Vec::new(),
+            io_link: None,
+            io: options.io,
             rings,
             skel,
             merger: Merger::default(),
@@ -190,6 +250,7 @@ impl Capture {
                 ..Stats::default()
             },
             undecodable: Damage::default(),
+            made: [0; abi::CLASS_COUNT],
             reported: Vec::new(),
             reported_unknown: 0,
             reported_ts: anchor.wall,
@@ -287,6 +348,21 @@ impl Capture {
         Ok(())
     }
 
+    /// Begins or ends watching files, sockets and pipes, as far as the options say. While it is
+    /// on, every system call of every process costs about 0.1 us more; what is not observed leaves
+    /// after a look at two tables.
+    pub fn watch_io(&mut self, on: bool) -> Result<(), Error> {
+        match (on && self.io != WatchIo::NOTHING, &self.io_link) {
+            (true, None) => {
+                let program = &self.skel.progs.handle_syscall_exit;
+                self.io_link = Some(program.attach_trace().map_err(Error::from_load)?);
+            }
+            (false, Some(_)) => self.io_link = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Waits until something is to be read, at most `timeout`, and hands out what is there, oldest
     /// first. Call it with about 10 ms again and again: plaintext does not wake the reader. A
     /// signal ends the wait early.
@@ -304,6 +380,7 @@ impl Capture {
     /// final from here on.
     pub fn detach(&mut self, sink: &mut dyn FnMut(Event)) -> Result<Drained, Error> {
         self.tls_links.clear();
+        self.io_link = None;
         self.process_links.clear();
         let mut total = Drained::default();
         let deadline = Instant::now() + SETTLE_PATIENCE;
@@ -318,6 +395,7 @@ impl Capture {
             let open_bytes = self.decoder.open_argv_bytes();
             if Instant::now() >= deadline || settled_but(&self.losses()?, open_bytes) {
                 self.decoder.finish();
+                total.events += self.flush_files(Flush::Everything, sink);
                 return Ok(total);
             }
             std::thread::sleep(SETTLE_INTERVAL);
@@ -331,12 +409,16 @@ impl Capture {
     ) -> Result<Drained, Error> {
         // In this order: see `order`.
         let control = self.rings.read_control();
-        let payload = self.rings.read_payload();
-        for pass in [&control, &payload] {
+        let mut payload = self.rings.read_payload();
+        let io = self.rings.read_io();
+        for pass in [&control, &payload, &io] {
             self.undecodable.add(&pass.undecodable);
             self.stats.last_decode_error = pass.last_error.or(self.stats.last_decode_error);
         }
-        let more = control.more || payload.more;
+        let more = control.more || payload.more || io.more;
+        // Stable, so that each ring keeps its own order.
+        payload.records.extend(io.records);
+        payload.records.sort_by_key(|(at, _)| *at);
 
         let mut events = 0;
         for record in self.merger.merge(control.records, payload.records, start) {
@@ -345,22 +427,38 @@ impl Capture {
                 events += 1;
             }
         }
+        events += self.remove_abandoned(sink);
+        events += self.flush_files(Flush::Ended, sink);
         self.stats.events += events as u64;
-        self.remove_abandoned();
         Ok(Drained { events, more })
     }
 
-    /// Takes connections of ended processes out of the kernel's map.
-    fn remove_abandoned(&mut self) {
-        for connection in self.decoder.take_abandoned() {
+    /// Takes connections of ended processes out of the kernel's map, and tells how much went
+    /// through those that are channels. Returns how many events that were.
+    fn remove_abandoned(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
+        let mut closes = Vec::new();
+        for abandoned in self.decoder.take_abandoned() {
             // Layout of abi::ConnectionKey.
-            let mut key = Vec::with_capacity(16);
-            key.extend_from_slice(&connection.handle.to_ne_bytes());
-            key.extend_from_slice(&connection.pid.to_ne_bytes());
+            let mut key = Vec::with_capacity(abi::ConnectionKey::BYTES);
+            key.extend_from_slice(&abandoned.handle.to_ne_bytes());
+            key.extend_from_slice(&abandoned.process.pid.to_ne_bytes());
             key.extend_from_slice(&0_u32.to_ne_bytes());
+            let connections = &self.skel.maps.connections;
+            let value = connections.lookup(&key, MapFlags::ANY).ok().flatten();
             // It may be gone: SSL_free, or a loss of the record that told of it.
-            let _ = self.skel.maps.connections.delete(&key);
+            let _ = connections.delete(&key);
+            let connection = value.and_then(|value| abi::Connection::take(&mut value.as_slice()));
+            if let Some(connection) = connection
+                && connection.channel_type != 0
+                && connection.generation_boot_ns == abandoned.generation_boot_ns
+            {
+                closes.push(abandoned.closed(&connection));
+            }
         }
+        self.made[abi::CLASS_CHANNEL_CLOSE] += closes.len() as u64;
+        let count = closes.len();
+        closes.into_iter().for_each(sink);
+        count
     }
 
     /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
@@ -397,7 +495,12 @@ impl Capture {
 
     /// The loss counters since the capture was loaded, one per class of events.
     pub fn losses(&self) -> Result<Vec<ClassLedger>, Error> {
-        ledger::read(&self.skel.maps.ledger, self.decoder.decoded(), &self.undecodable.classes)
+        let decoded = self.decoder.decoded();
+        let mut classes = ledger::read(&self.skel.maps.ledger, decoded, &self.undecodable.classes)?;
+        for (class, made) in classes.iter_mut().zip(self.made) {
+            class.add_made(made);
+        }
+        Ok(classes)
     }
 
     /// `loss` events for what was lost since the last call (at first: since the load).

@@ -1,4 +1,4 @@
-//! The reading end of the two rings: waiting, bounded reading, decoding on the way out.
+//! The reading end of the three rings: waiting, bounded reading, decoding on the way out.
 //!
 //! The control ring wakes its reader at every record. The payload ring does not, unless it fills
 //! fast (`payload_wakeup` in `bpf/emit.h`), so it is read on a timer. Waiting is edge-triggered for
@@ -117,10 +117,11 @@ pub(super) struct Pass {
     pub(super) more: bool,
 }
 
-/// Both rings.
+/// All rings.
 pub(super) struct Rings {
     control: Ring,
     payload: Ring,
+    io: Ring,
     epoll: OwnedFd,
 }
 
@@ -130,21 +131,24 @@ impl Rings {
     pub(super) fn new(
         control: &dyn MapCore,
         payload: &dyn MapCore,
+        io: &dyn MapCore,
     ) -> Result<Self, libbpf_rs::Error> {
         let epoll = new_epoll().map_err(libbpf_rs::Error::from)?;
         add_to_epoll(&epoll, control, libc::EPOLLIN).map_err(libbpf_rs::Error::from)?;
         add_to_epoll(&epoll, payload, libc::EPOLLIN | libc::EPOLLET)
             .map_err(libbpf_rs::Error::from)?;
+        add_to_epoll(&epoll, io, libc::EPOLLIN | libc::EPOLLET).map_err(libbpf_rs::Error::from)?;
         Ok(Self {
             control: Ring::new(control, control.max_entries() as usize)?,
             payload: Ring::new(payload, payload.max_entries() as usize)?,
+            io: Ring::new(io, io.max_entries() as usize)?,
             epoll,
         })
     }
 
-    /// Sleeps until there is a control record, the payload ring fills fast, or the time is over.
+    /// Sleeps until there is a control record, another ring fills fast, or the time is over.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable and has the length that is passed.
         #[expect(unsafe_code, reason = "epoll has no safe binding among the dependencies")]
@@ -170,6 +174,10 @@ impl Rings {
 
     pub(super) fn read_payload(&self) -> Pass {
         self.payload.read()
+    }
+
+    pub(super) fn read_io(&self) -> Pass {
+        self.io.read()
     }
 }
 

@@ -245,7 +245,7 @@ fn connections_are_numbered_by_first_sight_and_a_handle_used_again_is_a_new_one(
     let mut decoder = decoder();
     assert_eq!(decoder.library_tag("openssl"), 1);
     let mut conn_of = |bytes: &Bytes| match event(&mut decoder, bytes).body {
-        Body::TlsData(data) => {
+        Body::Data(data) => {
             assert_eq!(data.library, "openssl");
             assert_eq!(data.direction, Direction::Write);
             data.conn_id
@@ -311,13 +311,15 @@ fn connections_left_open_at_exit_are_reported_for_removal_once() {
     event(&mut decoder, &close(0xb, 1));
     assert_eq!(decoder.take_abandoned(), []);
     event(&mut decoder, &exit(0, [0, 0, 0]));
-    assert_eq!(decoder.take_abandoned(), [Abandoned { pid: 10, handle: 0xa }]);
+    let abandoned = decoder.take_abandoned();
+    let found: Vec<_> = abandoned.iter().map(|left| (left.process.pid, left.handle)).collect();
+    assert_eq!(found, [(10, 0xa)]);
     assert_eq!(decoder.take_abandoned(), []);
 }
 
 #[test]
 fn lost_bytes_are_what_moved_and_is_not_there() {
-    let Body::TlsData(hole) = event(&mut decoder(), &data(1, 2, 70, 500, b"")).body else {
+    let Body::Data(hole) = event(&mut decoder(), &data(1, 2, 70, 500, b"")).body else {
         panic!("expected TLS data");
     };
     assert_eq!((hole.stream_offset, hole.data_bytes, hole.lost_bytes), (70, 500, 500));
