@@ -56,7 +56,7 @@ fn live_with_client(profile: &str, test: impl FnOnce(&Host, PathBuf) + Send) {
 }
 
 fn server(host: &Host) -> Server {
-    let body = (0..LARGE_BYTES).map(|at| (at / 5 ^ at % 253) as u8).collect();
+    let body = (0..LARGE_BYTES).map(|at| ((at / 5) ^ (at % 253)) as u8).collect();
     let reply =
         Reply::Document { status: 200, content_type: "application/octet-stream".into(), body };
     let delivery = Delivery { write_bytes: Some(40_009), ..Delivery::default() };
