@@ -60,7 +60,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             names: Vec::new(),
-            payload_ring_bytes: 16 << 20,
+            payload_ring_bytes: 32 << 20,
             control_ring_bytes: 4 << 20,
             io_ring_bytes: 8 << 20,
             io: WatchIo::default(),
@@ -188,6 +188,12 @@ pub struct MapEntries {
     pub connections: usize,
     /// Calls of TLS functions that have not returned.
     pub active_calls: usize,
+    /// Descriptors by which channels are used.
+    pub descriptors: usize,
+    /// Threads that have used sockets that carry TLS.
+    pub threads: usize,
+    /// Files in use, by process.
+    pub files: usize,
 }
 
 /// The loaded programs. Dropping it detaches everything.
@@ -490,6 +496,9 @@ impl Capture {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
             active_calls: self.skel.maps.active_calls.keys().count(),
+            descriptors: self.skel.maps.descriptors.keys().count(),
+            threads: self.skel.maps.thread_sockets.keys().count(),
+            files: self.skel.maps.file_uses.keys().count(),
         }
     }
 
