@@ -4,13 +4,15 @@
 //! which binaries are of interest is the caller's decision ([`Capture::track`],
 //! [`Capture::attach_tls`]); finding TLS functions in a binary is `capture::tls_library`'s.
 //!
-//! Needs `CAP_SYS_ADMIN`, also later on for new binaries. Pids are those of the initial pid
-//! namespace.
+//! Needs `CAP_BPF` and `CAP_PERFMON`, and `CAP_SYS_ADMIN` on kernels that demand it for uprobes, also
+//! later on for new binaries. Pids are those of the initial pid namespace.
 
 mod error;
 mod files;
 mod ledger;
 mod load;
+mod own_probe;
+mod provisional;
 mod rings;
 mod settings;
 mod skeleton;
@@ -21,14 +23,17 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
-use crate::capture::abi::{self, Wire};
+use crate::capture::abi::{self, EventHeader, Wire};
+use crate::capture::cgroup::Hierarchy;
 use crate::capture::clock;
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
+use crate::capture::scope::{CommandLines, Users};
 use crate::capture::tls_library::RustlsPlace;
-use crate::event::Event;
-use crate::time::{BootNanos, ClockAnchor, WallNanos};
+use crate::event::{Body, Event};
+use crate::time::{BootNanos, CLOCK_TICK_NS, ClockAnchor, WallNanos};
 use files::Flush;
+use provisional::{Provisional, Verdict};
 use rings::{Damage, Rings};
 use skeleton::AgentsightSkel;
 
@@ -41,6 +46,13 @@ pub struct Options {
     /// File names to match at exec, exactly: that of the program as it was started, of `argv[0]`,
     /// or of the script an interpreter runs. At most 63 bytes each.
     pub names: Vec<String>,
+    /// Ids of cgroups in which, or below which, every program is observed.
+    pub cgroups: Vec<u64>,
+    /// Programs whose arguments match are observed. With these every program of the host is until
+    /// its arguments have been looked at.
+    pub command_lines: CommandLines,
+    /// Whose programs are observed.
+    pub users: Users,
     /// Size of the ring for plaintext: a power of two, at least a page.
     pub payload_ring_bytes: u32,
     /// Size of the ring for fork, exec and exit: a power of two. The largest argument area is
@@ -50,6 +62,8 @@ pub struct Options {
     pub io_ring_bytes: u32,
     /// What of files, sockets and pipes is watched.
     pub io: WatchIo,
+    /// Most processes under observation at a time; what is beyond is counted as lost.
+    pub tracked_processes: u32,
     /// Use only what kernel 5.8 has, to test that path on a newer one.
     pub force_compat: bool,
     /// Print libbpf's messages, the verifier's log included, to stderr.
@@ -64,6 +78,10 @@ impl Default for Options {
             control_ring_bytes: 4 << 20,
             io_ring_bytes: 8 << 20,
             io: WatchIo::default(),
+            cgroups: Vec::new(),
+            command_lines: CommandLines::default(),
+            users: Users::Any,
+            tracked_processes: 16_384,
             force_compat: false,
             debug: std::env::var_os("AGENTSIGHT_BPF_LOG").is_some(),
         }
@@ -207,6 +225,9 @@ pub struct Capture {
     skel: AgentsightSkel<'static>,
     merger: Merger<Record>,
     decoder: Decoder,
+    provisional: Provisional,
+    /// Absent on hosts without cgroup v2.
+    hierarchy: Option<Hierarchy>,
     anchor: ClockAnchor,
     has_attach_cookie: bool,
     stats: Stats,
@@ -224,6 +245,7 @@ impl Capture {
     pub fn load(options: &Options) -> Result<Self, Error> {
         error::check_host()?;
         let (skel, features) = load::load(options)?;
+        own_probe::try_uprobe(&skel.progs.handle_tls_free)?;
         let maps = &skel.maps;
         let rings = Rings::new(&maps.control_ring, &maps.payload_ring, &maps.io_ring)
             .map_err(Error::from_load)?;
@@ -248,6 +270,8 @@ impl Capture {
             skel,
             merger: Merger::default(),
             decoder: Decoder::new(anchor, clock::page_bytes()),
+            provisional: Provisional::new(options.command_lines.clone(), options.users.clone()),
+            hierarchy: Hierarchy::find().ok(),
             anchor,
             has_attach_cookie: features.attach_cookie,
             stats: Stats {
@@ -369,6 +393,12 @@ impl Capture {
         Ok(())
     }
 
+    /// Whether this thread may attach to functions of programs, as it is now.
+    #[must_use]
+    pub fn may_attach(&self) -> bool {
+        own_probe::try_uprobe(&self.skel.progs.handle_tls_free).is_ok()
+    }
+
     /// Waits until something is to be read, at most `timeout`, and hands out what is there, oldest
     /// first. Call it with about 10 ms again and again: plaintext does not wake the reader. A
     /// signal ends the wait early.
@@ -428,7 +458,7 @@ impl Capture {
 
         let mut events = 0;
         for record in self.merger.merge(control.records, payload.records, start) {
-            if let Some(event) = self.decoder.push(record) {
+            if let Some(event) = self.decode(record) {
                 sink(event);
                 events += 1;
             }
@@ -437,6 +467,36 @@ impl Capture {
         events += self.flush_files(Flush::Ended, sink);
         self.stats.events += events as u64;
         Ok(Drained { events, more })
+    }
+
+    /// One record to what it says, unless its process is not to be observed.
+    fn decode(&mut self, record: Record) -> Option<Event> {
+        let (header, class) = (*record.header(), record.class());
+        let cgroup_id = match &record {
+            Record::Exec { event, .. } => event.cgroup_id,
+            _ => 0,
+        };
+        let before = self.decoder.decoded()[class];
+        let mut event = self.decoder.push(record)?;
+        if let Body::ProcessExec(image) = &mut event.body
+            && cgroup_id != 0
+        {
+            image.cgroup = self.hierarchy.as_mut().and_then(|all| all.path_of(cgroup_id));
+        }
+        if self.provisional.is_idle() {
+            return Some(event);
+        }
+        match self.provisional.judge(&header, &mut event) {
+            Verdict::Keep => return Some(event),
+            Verdict::Adopt { matched } => {
+                self.adopt(&header, &event, matched);
+                return Some(event);
+            }
+            Verdict::Release => self.release(&header),
+            Verdict::Drop => {}
+        }
+        self.decoder.unselect(class, before, &header);
+        None
     }
 
     /// Takes connections of ended processes out of the kernel's map, and tells how much went
@@ -455,6 +515,7 @@ impl Capture {
             let _ = connections.delete(&key);
             let connection = value.and_then(|value| abi::Connection::take(&mut value.as_slice()));
             if let Some(connection) = connection
+                && abandoned.wanted
                 && connection.channel_type != 0
                 && connection.generation_boot_ns == abandoned.generation_boot_ns
             {
@@ -480,6 +541,40 @@ impl Capture {
             .collect();
         for key in stale {
             let _ = connections.delete(&key);
+        }
+    }
+
+    /// Makes the observation of a process final. What the kernel's map says of a later program of it
+    /// stays: a record about that is on its way.
+    fn adopt(&mut self, header: &EventHeader, event: &Event, matched: bool) {
+        let tracked = &self.skel.maps.tracked;
+        let key = header.pid.to_ne_bytes();
+        match tracked.lookup(&key, MapFlags::ANY) {
+            Ok(Some(mut value)) if image_boot_ns(&value) <= header.boot_ns => {
+                let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
+                let at = offset_of!(abi::TrackedProcess, flags);
+                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
+                let _ = tracked.update(&key, &value, MapFlags::EXIST);
+            }
+            Ok(Some(_)) | Err(_) => {}
+            // Ended, or released by the decision about an earlier program in the moment in which
+            // this one began.
+            Ok(None) => {
+                let start = process_start(header.pid).map(|start| self.anchor.process_start(start));
+                if start.is_some() && start == event.process.map(|id| id.start_ts) {
+                    let _ = self.track(header.pid, matched);
+                }
+            }
+        }
+    }
+
+    /// Ends the observation of a process, unless it has begun another program since.
+    fn release(&self, header: &EventHeader) {
+        let tracked = &self.skel.maps.tracked;
+        let key = header.pid.to_ne_bytes();
+        let known = tracked.lookup(&key, MapFlags::ANY);
+        if known.is_ok_and(|value| value.is_some_and(|v| image_boot_ns(&v) <= header.boot_ns)) {
+            let _ = tracked.delete(&key);
         }
     }
 
@@ -560,17 +655,31 @@ fn fresh_process(flags: u32) -> Vec<u8> {
     value
 }
 
-/// Whether a process will still pass through exit. A zombie will not, unless it is the first thread
-/// of a process whose others live on.
+/// When the program image began, of a value of the tracked map.
+fn image_boot_ns(value: &[u8]) -> u64 {
+    let mut at = &value[offset_of!(abi::TrackedProcess, image_boot_ns)..];
+    u64::take(&mut at).unwrap_or(u64::MAX)
+}
+
+/// Whether a process will still pass through exit.
 fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    process_start(pid).is_some()
+}
+
+/// When a process was created, if it will still pass through exit. A zombie will not, unless it is
+/// the first thread of a process whose others live on.
+fn process_start(pid: u32) -> Option<BootNanos> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     // proc_pid_stat(5): the name may hold anything, so count from its closing parenthesis.
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
-    let state = fields.next().unwrap_or_default();
-    // Field 20; the state was field 3.
-    let threads: u64 = fields.nth(16).and_then(|field| field.parse().ok()).unwrap_or_default();
-    !matches!(state, "Z" | "X") || threads > 1
+    let state = fields.next()?;
+    // Fields 20 and 22; the state was field 3.
+    let threads: u64 = fields.nth(16)?.parse().ok()?;
+    let start_ticks: u64 = fields.nth(1)?.parse().ok()?;
+    let lives = !matches!(state, "Z" | "X") || threads > 1;
+    lives.then(|| BootNanos(start_ticks.saturating_mul(CLOCK_TICK_NS)))
 }
 
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,
