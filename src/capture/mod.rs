@@ -12,6 +12,8 @@ pub mod bpf;
 #[cfg(feature = "record")]
 pub mod clock;
 pub mod decode;
+#[cfg(feature = "record")]
+pub mod known;
 pub mod matching;
 pub mod order;
 #[cfg(feature = "record")]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::binaries::{self, Binaries};
 use crate::capture::bpf::{Capture, TlsFunction};
+use crate::capture::known::Known;
 use crate::capture::procfs::ProcFs;
 use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
 use crate::capture::tls_library::{Library, Outcome, Role, Site, TlsLibrary};
@@ -77,12 +78,12 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// Starts with nothing to look at.
+    /// Starts with nothing to look at, and with what former recordings found.
     #[must_use]
-    pub fn start(anchor: ClockAnchor) -> Self {
+    pub fn start(anchor: ClockAnchor, known: Option<Known>) -> Self {
         let (requests, to_do) = channel();
         let (done, answers) = channel();
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), known);
         std::thread::Builder::new()
             .name("tls-finder".into())
             .spawn(move || {
@@ -182,8 +183,8 @@ struct Examiner {
 }
 
 impl Examiner {
-    fn new(proc: ProcFs) -> Self {
-        Self { proc, finder: TlsFinder::new(), reported: HashSet::new() }
+    fn new(proc: ProcFs, known: Option<Known>) -> Self {
+        Self { proc, finder: TlsFinder::with(known), reported: HashSet::new() }
     }
 
     fn answer(&mut self, request: Request) -> Answer {
@@ -414,7 +415,7 @@ mod tests {
     fn probing() -> (Probing, ProcessId) {
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
-        (Probing::start(anchor), id)
+        (Probing::start(anchor, None), id)
     }
 
     #[test]
@@ -462,7 +463,7 @@ mod tests {
         std::fs::copy("/bin/sh", &path).unwrap();
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let subject = Subject { id, comm: "tests".into(), matched: false, look: 0 };
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), None);
         let report = examiner.examine("/program", &path, Some(&subject)).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         let size = std::fs::metadata(open_path(report.file.as_ref().unwrap())).unwrap().len();
