@@ -1,0 +1,17 @@
+"""Calls the service of grpc_service.py; see libraries.rs."""
+
+import sys
+
+import grpc
+
+address, ca = sys.argv[1:3]
+with open(ca, "rb") as file:
+    credentials = grpc.ssl_channel_credentials(file.read())
+with grpc.secure_channel(address, credentials) as channel:
+    ask = channel.unary_unary("/Model/Ask")
+    for size in (1, 1000, 100_000, 3_000_000):
+        request = bytes(index % 251 for index in range(size))
+        if ask(request, timeout=60) != request[::-1]:
+            raise OSError("the answer is another one")
+    if len(list(channel.unary_stream("/Model/Tell")(b"", timeout=60))) != 200:
+        raise OSError("the stream is not complete")
