@@ -24,9 +24,12 @@ use crate::event::{Image, Probe, ProbeState, ProcessId};
 use crate::time::ClockAnchor;
 use crate::trace::{Binary, Entry};
 
-/// When a process is looked at after it started a program: interpreters load their TLS library
-/// within some tens of milliseconds, or when a script first asks for it.
-const LOOKS_MS: [u64; 6] = [0, 20, 60, 200, 600, 2000];
+/// When a process is looked at after it started a program: interpreters load their TLS library when a
+/// script first asks for it, most of them within a second, and use it soon after.
+const LOOKS_MS: [u64; 24] = [
+    0, 20, 40, 60, 80, 100, 130, 160, 200, 240, 280, 320, 360, 400, 440, 480, 520, 560, 600, 700,
+    800, 1000, 1400, 2000,
+];
 /// And from then on, for what is loaded late.
 const LATER_LOOKS: Duration = Duration::from_secs(5);
 /// The look after which a process without a TLS library is worth a word.

@@ -84,7 +84,7 @@ fn records_agent(host: &Host, script: Script, agent: impl FnOnce(&str) -> Comman
     let server = Server::start(script).unwrap();
     server.write_ca(&host.path("ca.pem")).unwrap();
     let home = host.path("home");
-    std::fs::create_dir(&home).unwrap();
+    std::fs::create_dir_all(&home).unwrap();
     let mut agent = agent(&server.url());
     agent.env("HOME", &home).current_dir(&home).stdin(Stdio::null());
     agent.env("NODE_EXTRA_CA_CERTS", host.path("ca.pem"));
@@ -119,11 +119,14 @@ fn gemini_cli_is_recorded_to_the_byte() {
             body: format!("data: {chunk}\r\n\r\n").into_bytes(),
         };
         let script = Script::of(vec![Rule::new(When::default(), reply)]);
+        let settings = json!({"security": {"auth": {"selectedType": "gemini-api-key"}}});
+        std::fs::create_dir_all(host.path("home/.gemini")).unwrap();
+        host.write("home/.gemini/settings.json", &settings.to_string());
         let agent = |url: &str| {
             let mut agent = Command::new(&program);
             agent.args(["-p", "Say that you are done.", "-m", "gemini-2.5-flash"]);
             agent.env("GEMINI_API_KEY", KEY).env("GOOGLE_GEMINI_BASE_URL", url);
-            agent.env("GEMINI_CLI_TRUST_WORKSPACE", "true");
+            agent.arg("--skip-trust");
             agent
         };
         records_agent(host, script, agent, "Done: nothing to do.");

@@ -41,9 +41,11 @@ context.set_alpn_protocols(["h2"])
 
 def forward(source, target, digest):
     """Hands on until the source ends, as one of two; returns the bytes moved."""
+    moved = 0
     try:
         while data := source.recv(1 << 16):
             digest.update(data)
+            moved += len(data)
             target.sendall(data)
     except OSError:
         pass  # the other side has ended; what was read is in the digest
@@ -52,6 +54,7 @@ def forward(source, target, digest):
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+    return moved
 
 
 def serve(plain):
@@ -60,12 +63,13 @@ def serve(plain):
             received, sent = hashlib.sha256(), hashlib.sha256()
             back = threading.Thread(target=forward, args=(server, client, sent))
             back.start()
-            forward(client, server, received)
+            moved = forward(client, server, received)
             back.join()
-    print(json.dumps({"received": received.hexdigest(), "sent": sent.hexdigest()}), file=sys.stderr)
+    truth = {"received": received.hexdigest(), "sent": sent.hexdigest(), "received_bytes": moved}
+    print(json.dumps(truth), file=sys.stderr, flush=True)
 
 
 listener = socket.create_server(("127.0.0.1", 0))
 print(f"ready {listener.getsockname()[1]} .", file=sys.stderr, flush=True)
 while True:
-    serve(listener.accept()[0])
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
