@@ -4,7 +4,11 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "live_capture/floods.rs"]
+mod floods;
 mod observed;
+#[path = "live_capture/scope.rs"]
+mod scope;
 
 use std::time::Duration;
 

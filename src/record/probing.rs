@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::binaries::{self, Binaries};
+use super::privileges;
 use crate::capture::bpf::{Capture, TlsFunction};
 use crate::capture::known::Known;
 use crate::capture::procfs::ProcFs;
@@ -90,6 +91,8 @@ impl Probing {
         std::thread::Builder::new()
             .name("tls-finder".into())
             .spawn(move || {
+                // It reads what strangers wrote. Where the kernel refuses it goes on as it is.
+                let _ = privileges::only_look();
                 for request in to_do {
                     if done.send(examiner.answer(request)).is_err() {
                         return;

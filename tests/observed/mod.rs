@@ -107,8 +107,18 @@ impl Run {
 
     /// The same while the rings are being read, for scripts that produce more than fits in them.
     pub(crate) fn shell_while_draining(&mut self, script: &str, capture: &mut Capture) {
-        let link = self.link_to("/bin/sh");
-        let mut child = self.spawn(link.to_str().expect("utf-8"), &["-c", script]);
+        self.command_while_draining("/bin/sh", &["-c", script], capture);
+    }
+
+    /// A Python script with arguments, while the rings are being read.
+    pub(crate) fn python_with(&mut self, script: &str, more: &[&str], capture: &mut Capture) {
+        let arguments: Vec<&str> = ["-c", script].into_iter().chain(more.iter().copied()).collect();
+        self.command_while_draining("/usr/bin/python3", &arguments, capture);
+    }
+
+    fn command_while_draining(&mut self, program: &str, arguments: &[&str], capture: &mut Capture) {
+        let link = self.link_to(program);
+        let mut child = self.spawn(link.to_str().expect("utf-8"), arguments);
         while child.try_wait().expect("it was started").is_none() {
             let mut sink = |event| self.events.push(event);
             capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");

@@ -32,17 +32,21 @@ impl Capture {
 
     pub(super) fn flush_files(&mut self, which: Flush, sink: &mut dyn FnMut(Event)) -> usize {
         let mut count = 0;
-        for key in self.decoder.files().take_ended() {
+        for (key, wanted) in self.decoder.files().take_ended() {
             let bytes = key_bytes(key);
             let map = &self.skel.maps.file_uses;
             let value = map.lookup(&bytes, MapFlags::ANY).ok().flatten();
             let _ = map.delete(&bytes);
-            count += self.report_file(key, value.as_deref(), sink);
+            if wanted {
+                count += self.report_file(key, value.as_deref(), sink);
+            }
             self.decoder.files().forget(key);
         }
         if which == Flush::Everything {
             count += self.report_all_files(sink);
-            self.sweep_descriptors();
+            // No close(2) tells of the descriptors of processes that have ended. A key begins with
+            // the pid.
+            self.remove_untracked(&self.skel.maps.descriptors, 0);
         }
         self.made[abi::CLASS_FILE_ACCESS] += count as u64;
         count
@@ -70,18 +74,6 @@ impl Capture {
             }
         }
         count
-    }
-
-    /// Takes out the descriptors of processes that have ended: no close(2) tells of those.
-    fn sweep_descriptors(&self) {
-        let descriptors = &self.skel.maps.descriptors;
-        // The key begins with the pid.
-        let is_stale =
-            |key: &Vec<u8>| u32::take(&mut key.as_slice()).is_some_and(|pid| !self.is_tracked(pid));
-        let stale: Vec<Vec<u8>> = descriptors.keys().filter(is_stale).collect();
-        for key in stale {
-            let _ = descriptors.delete(&key);
-        }
     }
 
     fn report_file(
