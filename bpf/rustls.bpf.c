@@ -263,9 +263,8 @@ static __always_inline void record_slices(const struct rustls_write *write, __u6
 		record_bytes(slice.data, slice.bytes, DIRECT_LEVEL);
 		left -= slice.bytes;
 	}
-	/* A hole of the right length: nothing can be copied from address 0. */
 	if (left)
-		record_bytes(0, left, DIRECT_LEVEL);
+		record_hole(left, DIRECT_LEVEL, LOSS_COPY_FAULT);
 }
 
 SEC("uretprobe")

@@ -324,8 +324,19 @@ impl Report {
             }
         };
         let warning = self.warning(library, state, &detail, partly);
-        let library = library.map(|library| library.as_str().to_owned());
-        rows.push((Probe { path: self.path.clone(), library, state, detail, build_id }, warning));
+        let name = library.map(|library| library.as_str().to_owned());
+        // One row per library: a part of it that was not found is told of in the row of the rest.
+        let of_same = |row: &&mut (Probe, _)| partly && row.0.library == name;
+        match rows.iter_mut().find(of_same) {
+            Some((probe, told)) => {
+                probe.detail = format!("{}; {detail}", probe.detail);
+                *told = told.take().or(warning);
+            }
+            None => {
+                let path = self.path.clone();
+                rows.push((Probe { path, library: name, state, detail, build_id }, warning));
+            }
+        }
         if let Outcome::Found(found) = outcome {
             for beside in &found.beside {
                 self.attach_outcome(beside, true, capture, rows);

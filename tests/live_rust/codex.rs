@@ -12,11 +12,11 @@ use std::sync::OnceLock;
 use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::record;
 use super::streams::{Recorded, Streams};
-use super::support::mock::Server;
 use super::support::mock::answer::Answer;
 use super::support::mock::responses::{RESPONSES_PATH, event_stream, events};
 use super::support::mock::script::{Reply, Rule, Script, When};
 use super::support::mock::truth::Truth;
+use super::support::mock::{Options, Server};
 
 /// The version that is installed where none is named.
 const VERSION: &str = "0.169.0";
@@ -154,7 +154,18 @@ fn recorded(
     trust: Trust,
     websocket: bool,
 ) -> Recorded {
-    let server = Server::start(Script::of(rules)).unwrap();
+    recorded_from(host, program, Server::start(Script::of(rules)).unwrap(), trust, websocket)
+}
+
+/// The same for any server.
+#[track_caller]
+fn recorded_from(
+    host: &Host,
+    program: PathBuf,
+    server: Server,
+    trust: Trust,
+    websocket: bool,
+) -> Recorded {
     let output = host.path("run.parquet");
     let mut agent = agent(host, program, &server, trust, websocket);
     let ended = record(&output, &["--no-redact"], &mut agent);
@@ -216,6 +227,20 @@ fn codex_over_a_websocket_is_recorded_whole() {
     live_with_agent(|host, program| {
         let rules = vec![on_upgrade(Reply::WebSocket(answer()))];
         let recorded = recorded(host, program, rules, Trust::File, true);
+        let upgraded = answered(&recorded, "HTTP/1.1 101");
+        assert_eq!(upgraded.library, "rustls");
+        assert!(upgraded.read.len() > ANSWER.len() * REPEATS, "{} bytes", upgraded.read.len());
+    });
+}
+
+/// TLS 1.2 has a state of its own in rustls, with a call of its own for what arrives.
+#[test]
+fn codex_over_tls_1_2_is_recorded_whole() {
+    live_with_agent(|host, program| {
+        let options = Options { keep_plaintext: true, tls12_only: true, ..Options::default() };
+        let rules = vec![on_upgrade(Reply::WebSocket(answer()))];
+        let server = Server::start_with(Script::of(rules), options).unwrap();
+        let recorded = recorded_from(host, program, server, Trust::File, true);
         let upgraded = answered(&recorded, "HTTP/1.1 101");
         assert_eq!(upgraded.library, "rustls");
         assert!(upgraded.read.len() > ANSWER.len() * REPEATS, "{} bytes", upgraded.read.len());

@@ -17,4 +17,5 @@ mod recorder;
 
 mod client;
 mod codex;
+mod registers;
 mod streams;

@@ -272,10 +272,29 @@ impl Image {
         &self,
         code_only: bool,
         overlap: usize,
+        look: impl FnMut(u64, &[u8]) -> bool,
+    ) -> io::Result<()> {
+        self.scan_where(|segment| segment.executable || !code_only, overlap, look)
+    }
+
+    /// The same for the segments without code: where most linkers put constants, and small beside the
+    /// others in large programs.
+    pub(super) fn scan_constants(
+        &self,
+        overlap: usize,
+        look: impl FnMut(u64, &[u8]) -> bool,
+    ) -> io::Result<()> {
+        self.scan_where(|segment| !segment.executable, overlap, look)
+    }
+
+    fn scan_where(
+        &self,
+        wanted: impl Fn(&Segment) -> bool,
+        overlap: usize,
         mut look: impl FnMut(u64, &[u8]) -> bool,
     ) -> io::Result<()> {
         let mut buffer = vec![0; WINDOW_BYTES];
-        let wanted = |s: &&Segment| !s.writable && (s.executable || !code_only);
+        let wanted = |s: &&Segment| !s.writable && wanted(s);
         for segment in self.segments.iter().filter(wanted) {
             let mut inside = 0;
             loop {

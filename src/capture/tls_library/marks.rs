@@ -1,6 +1,6 @@
 //! Strings that a TLS library leaves in every program it is linked into, stripped or not.
 //!
-//! One pass over the unwritable segments. A mark says that a library is there, not that it is used.
+//! One pass over the unwritable segments, constants first. A mark says that a library is there, not that it is used.
 
 use std::io;
 
@@ -44,8 +44,20 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Searches `image`.
+    /// Searches `image`: its constants and, only if they show nothing, its code, which some linkers
+    /// put constants into.
     pub(super) fn find(image: &Image) -> io::Result<Self> {
+        let marks = Self::search(image, |look| image.scan_constants(MAX_STRING_BYTES, look))?;
+        if marks != Self::default() {
+            return Ok(marks);
+        }
+        Self::search(image, |look| image.scan(true, MAX_STRING_BYTES, look))
+    }
+
+    fn search(
+        image: &Image,
+        scan: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let mut marks = Self::default();
         let boringssl = memmem::Finder::new(BORINGSSL_FILE);
         let openssl_read = memmem::Finder::new(OPENSSL_READ);
@@ -53,7 +65,7 @@ impl Marks {
         let version = memmem::Finder::new(OPENSSL_VERSION);
         let rustls = memmem::Finder::new(RUSTLS_PATH);
         let foreign = image.kind() == Kind::Foreign;
-        image.scan(false, MAX_STRING_BYTES, |address, bytes| {
+        scan(&mut |address, bytes| {
             for at in boringssl.find_iter(bytes).take(MAX_COPIES) {
                 marks.add_boringssl(address, bytes, at);
             }
