@@ -1,18 +1,28 @@
 //! Prints, for every file named, which TLS functions the recorder would probe in it: one line per
 //! library with file, library, version, sites and milliseconds, separated by tabs. The reason stands
-//! where sites would if there are none.
+//! where sites would if there are none. With `--known DIRECTORY` in front, answers are kept there and
+//! taken from there as the recorder does.
 //!
 //! For maintainers who try the resolvers on new releases of agents; nothing is attached.
 
 use std::path::Path;
 use std::time::Instant;
 
+use agentsight::capture::known::Known;
 use agentsight::capture::tls_library::{Outcome, find};
 
 fn main() {
-    for path in std::env::args_os().skip(1) {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let mut known = None;
+    if arguments.next_if(|argument| argument == "--known").is_some() {
+        known = arguments.next().map(|directory| Known::in_directory(directory.into()));
+    }
+    for path in arguments {
         let started = Instant::now();
-        let outcome = find(Path::new(&path));
+        let outcome = match &known {
+            Some(known) => known.outcome(Path::new(&path)),
+            None => find(Path::new(&path)),
+        };
         let ms = started.elapsed().as_secs_f64() * 1e3;
         let file = path.to_string_lossy();
         match outcome {
@@ -42,5 +52,5 @@ fn lines(outcome: &Outcome) -> Vec<String> {
 
 #[expect(clippy::print_stdout, reason = "what the program is for")]
 fn say(file: &str, line: &str, ms: f64) {
-    println!("{file}\t{line}\t{ms:.0} ms");
+    println!("{file}\t{line}\t{ms:.1} ms");
 }

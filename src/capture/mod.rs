@@ -16,6 +16,8 @@ pub mod cgroup;
 #[cfg(feature = "record")]
 pub mod clock;
 pub mod decode;
+#[cfg(feature = "record")]
+pub mod known;
 pub mod matching;
 pub mod order;
 #[cfg(feature = "record")]

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::known::Known;
 use super::procfs::MappedFile;
 use super::tls_library::{self, Outcome};
 
@@ -76,6 +77,8 @@ pub struct Examined {
 #[derive(Debug, Default)]
 pub struct TlsFinder {
     remembered: HashMap<FileVersion, Outcome>,
+    /// What former recordings found.
+    known: Option<Known>,
 }
 
 impl TlsFinder {
@@ -83,6 +86,12 @@ impl TlsFinder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that knows what former recordings found, if there is a place for that.
+    #[must_use]
+    pub fn with(known: Option<Known>) -> Self {
+        Self { known, ..Self::default() }
     }
 
     /// What is in the file at `path`, which is where the recorder reaches it.
@@ -94,7 +103,10 @@ impl TlsFinder {
         if let Some(outcome) = self.remembered.get(&version) {
             return Ok(Examined { version, outcome: outcome.clone(), first: false });
         }
-        let outcome = tls_library::find(path)?;
+        let outcome = match &self.known {
+            Some(known) => known.outcome(path)?,
+            None => tls_library::find(path)?,
+        };
         if self.remembered.len() >= MAX_REMEMBERED {
             // Rare enough that starting over is cheaper than an order of use.
             self.remembered.clear();

@@ -40,6 +40,7 @@ pub use rustls::RustlsPlace;
 
 /// A family of TLS libraries that calls the same functions with the same arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Library {
     /// OpenSSL and what kept its interface, such as LibreSSL.
     OpenSsl,
@@ -69,6 +70,7 @@ impl Library {
 
 /// What a function does, which decides how its arguments are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Role {
     /// `int SSL_read(SSL *, void *buffer, int size)`: returns the bytes read. GnuTLS's functions
     /// return an `ssize_t` instead, of what fits into a record.
@@ -114,6 +116,7 @@ pub enum Role {
 
 /// A function to probe.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Site {
     /// What it does.
     pub role: Role,
@@ -127,6 +130,7 @@ pub struct Site {
 
 /// A TLS library found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct TlsLibrary {
     /// Which one.
     pub library: Library,
@@ -144,6 +148,7 @@ pub struct TlsLibrary {
 
 /// What came of looking into a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
     /// It holds a TLS library and these are its functions.
     Found(TlsLibrary),
@@ -164,6 +169,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All sites in it, those of libraries beside the first included.
+    #[must_use]
+    pub fn sites(&self) -> Vec<&Site> {
+        let Self::Found(found) = self else { return Vec::new() };
+        found.sites.iter().chain(found.beside.iter().flat_map(Self::sites)).collect()
+    }
+
     /// GNU build-id of the file in hexadecimal, where it has one.
     #[must_use]
     pub fn build_id(&self) -> Option<&str> {
@@ -180,19 +192,55 @@ impl Outcome {
 /// When the file cannot be opened or read. A damaged file, or one that is no ELF file, is not an
 /// error but [`Outcome::Absent`].
 pub fn find(path: &Path) -> io::Result<Outcome> {
+    match open(path)? {
+        Some(file) => find_in(file),
+        None => Ok(Outcome::Absent { build_id: None }),
+    }
+}
+
+/// Opens a file to look into it; `None` if it is none that could be.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(path: &Path) -> io::Result<Option<File>> {
     // A traced process may have put something else at the path since: opening a device may do
     // things, and opening a FIFO must not block.
     if !std::fs::metadata(path)?.is_file() {
-        return Ok(Outcome::Absent { build_id: None });
+        return Ok(None);
     }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Ok(Outcome::Absent { build_id: None });
-    }
-    find_in(file)
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
-fn find_in(file: File) -> io::Result<Outcome> {
+/// What tells one binary from another without reading all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// GNU build-id in hexadecimal, where it has one.
+    pub build_id: Option<String>,
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// Its headers and pieces of its code from all over.
+    pub sample: Vec<u8>,
+}
+
+/// The identity of an ELF file; `None` for other files.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn identify(file: &File) -> io::Result<Option<Identity>> {
+    let image = Image::open(file.try_clone()?)?;
+    if image.kind() == Kind::NotElf {
+        return Ok(None);
+    }
+    let (build_id, sample) = (image.build_id()?, image.sample()?);
+    Ok(Some(Identity { build_id, size_bytes: file.metadata()?.len(), sample }))
+}
+
+/// Looks for TLS functions in an open file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn find_in(file: File) -> io::Result<Outcome> {
     let image = Image::open(file)?;
     let build_id = image.build_id()?;
     let machine = match image.kind() {

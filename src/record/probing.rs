@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::binaries::{self, Binaries};
 use super::privileges;
 use crate::capture::bpf::{Capture, TlsFunction};
+use crate::capture::known::Known;
 use crate::capture::procfs::ProcFs;
 use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
 use crate::capture::tls_library::{Library, Outcome, Role, Site, TlsLibrary};
@@ -24,9 +25,12 @@ use crate::event::{Image, Probe, ProbeState, ProcessId};
 use crate::time::ClockAnchor;
 use crate::trace::{Binary, Entry};
 
-/// When a process is looked at after it started a program: interpreters load their TLS library
-/// within some tens of milliseconds, or when a script first asks for it.
-const LOOKS_MS: [u64; 6] = [0, 20, 60, 200, 600, 2000];
+/// When a process is looked at after it started a program: interpreters load their TLS library when a
+/// script first asks for it, most of them within a second, and use it soon after.
+const LOOKS_MS: [u64; 24] = [
+    0, 20, 40, 60, 80, 100, 130, 160, 200, 240, 280, 320, 360, 400, 440, 480, 520, 560, 600, 700,
+    800, 1000, 1400, 2000,
+];
 /// And from then on, for what is loaded late.
 const LATER_LOOKS: Duration = Duration::from_secs(5);
 /// The look after which a process without a TLS library is worth a word.
@@ -78,12 +82,12 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// Starts with nothing to look at.
+    /// Starts with nothing to look at, and with what former recordings found.
     #[must_use]
-    pub fn start(anchor: ClockAnchor) -> Self {
+    pub fn start(anchor: ClockAnchor, known: Option<Known>) -> Self {
         let (requests, to_do) = channel();
         let (done, answers) = channel();
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), known);
         std::thread::Builder::new()
             .name("tls-finder".into())
             .spawn(move || {
@@ -185,8 +189,8 @@ struct Examiner {
 }
 
 impl Examiner {
-    fn new(proc: ProcFs) -> Self {
-        Self { proc, finder: TlsFinder::new(), reported: HashSet::new() }
+    fn new(proc: ProcFs, known: Option<Known>) -> Self {
+        Self { proc, finder: TlsFinder::with(known), reported: HashSet::new() }
     }
 
     fn answer(&mut self, request: Request) -> Answer {
@@ -428,7 +432,7 @@ mod tests {
     fn probing() -> (Probing, ProcessId) {
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
-        (Probing::start(anchor), id)
+        (Probing::start(anchor, None), id)
     }
 
     #[test]
@@ -476,7 +480,7 @@ mod tests {
         std::fs::copy("/bin/sh", &path).unwrap();
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let subject = Subject { id, comm: "tests".into(), matched: false, look: 0 };
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), None);
         let report = examiner.examine("/program", &path, Some(&subject)).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         let size = std::fs::metadata(open_path(report.file.as_ref().unwrap())).unwrap().len();

@@ -29,6 +29,7 @@ use super::store::{Plan, Store, StoreError};
 use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
+use crate::capture::known::Known;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::capture::scope::Scope;
 use crate::event::{Body, Fork};
@@ -194,7 +195,10 @@ impl Session {
             sampler: Sampler::new(anchor),
             proc: ProcFs::new(anchor),
             anchors: Anchors::new(anchor),
-            intake: Intake::new(Probing::start(anchor), anchor),
+            intake: Intake::new(
+                Probing::start(anchor, Known::of_user(|name| std::env::var_os(name))),
+                anchor,
+            ),
             scope,
             said: None,
         })

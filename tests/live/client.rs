@@ -139,6 +139,15 @@ impl Task {
         Some(command)
     }
 
+    /// Bun, by `fetch`: BoringSSL inside a stripped program.
+    pub fn bun(&self, host: &Host, program: &Path) -> Command {
+        let script = host.write("client.mjs", include_str!("programs/client.mjs"));
+        let mut command = Command::new(program);
+        command.arg(script).env("CLIENT_API", "fetch").env("HOME", host.path(""));
+        self.arguments(&mut command);
+        command
+    }
+
     /// A program of Go, by `net/http` or by `crypto/tls` itself.
     pub fn go(&self, program: &Path, api: &str) -> Command {
         let mut command = Command::new(program);
@@ -204,6 +213,17 @@ impl Task {
         command.stdin(Stdio::null());
         command
     }
+}
+
+/// Where programs to record are kept from one run of the tests to the next.
+pub fn cache() -> Result<PathBuf, String> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    variable("AGENTSIGHT_CACHE_DIR")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("agentsight")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/agentsight")))
+        .ok_or_else(|| {
+            "there is no cache directory (AGENTSIGHT_CACHE_DIR, XDG_CACHE_HOME, HOME)".to_owned()
+        })
 }
 
 /// The python3 that a user gets, by the path of the program itself rather than of a shim.

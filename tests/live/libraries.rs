@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::client::python;
 use super::clients::records;
-use super::compare::Expected;
-use super::host::{Host, live, skip};
-use super::recorder::record;
+use super::compare::{Expected, nothing_lost, recorded_connections};
+use super::host::{Host, live, skip, until};
+use super::recorder::{Running, record};
 use super::support::mock::Server;
 use super::support::mock::script::{Reply, Rule, Script, When};
 use super::trace::Trace;
@@ -36,8 +40,7 @@ fn python_packages_are_recorded_to_the_byte() {
 fn libcurl_on_gnutls_is_recorded_to_the_byte() {
     live(|host| {
         let load = "import ctypes; ctypes.CDLL('libcurl-gnutls.so.4')";
-        let python = super::client::python();
-        if !Command::new(python).args(["-c", load]).output().unwrap().status.success() {
+        if !Command::new(python()).args(["-c", load]).output().unwrap().status.success() {
             return skip("there is no libcurl-gnutls");
         }
         records(host, |task| task.curl_gnutls(host));
@@ -83,6 +86,56 @@ fn git_over_https_is_recorded_to_the_byte() {
         let helper = "select count(*) from processes where argv[1] like '%remote-https%'";
         assert!(trace.number(helper) >= 1, "{}", trace.summary());
     });
+}
+
+#[test]
+fn grpc_in_python_is_recorded_to_the_byte() {
+    live(|host| {
+        let python = std::env::var_os("AGENTSIGHT_TEST_PYTHON").map_or_else(python, PathBuf::from);
+        if !Command::new(&python).args(["-c", "import grpc"]).output().unwrap().status.success() {
+            return skip("no Python with grpc (AGENTSIGHT_TEST_PYTHON)");
+        }
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = host.write("certificate.pem", &key.cert.pem());
+        let key = host.write("key.pem", &key.signing_key.serialize_pem());
+        let service = host.write("service.py", include_str!("programs/grpc_service.py"));
+        let mut service = Running::start(
+            Command::new(&python).arg(service).arg(&certificate).arg(key).stdin(Stdio::null()),
+        );
+        service.says(" .\n");
+        let said = service.stderr();
+        let port = said.split(' ').nth(1).unwrap().to_owned();
+        let client = host.write("client.py", include_str!("programs/grpc_client.py"));
+        let output = host.path("run.parquet");
+        let mut command = Command::new(&python);
+        command.arg(client).arg(format!("localhost:{port}")).arg(certificate);
+        record::<&str>(&output, &[], command.stdin(Stdio::null())).succeeded();
+        // It tells of each connection when that has ended; the large one is the last.
+        let large = |said: &str| said.lines().skip(1).any(|line| received_bytes(line) > 3_000_000);
+        until("the last connection", || large(&service.stderr()));
+        let said = service.stderr();
+        let truth: Value = serde_json::from_str(
+            said.lines().rfind(|line| received_bytes(line) > 3_000_000).unwrap(),
+        )
+        .unwrap();
+
+        let trace = Trace::open(&output);
+        nothing_lost(&trace);
+        let recorded = recorded_connections(&trace, "library = 'boringssl'");
+        let hash = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let hashes: Vec<_> = recorded.values().map(|(sent, got)| (hash(sent), hash(got))).collect();
+        let served = |field: &str| truth[field].as_str().unwrap().to_owned();
+        let last = (served("received"), served("sent"));
+        assert!(hashes.contains(&last), "{last:?} of {said} is not in {}", trace.summary());
+    });
+}
+
+/// Of a connection, as `grpc_service.py` tells it.
+fn received_bytes(line: &str) -> u64 {
+    let told: Value = serde_json::from_str(line).unwrap_or_default();
+    told["received_bytes"].as_u64().unwrap_or_default()
 }
 
 /// The client, built with these linker flags, or why it cannot be.

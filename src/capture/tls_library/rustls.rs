@@ -53,6 +53,7 @@ const RDI: u8 = 7;
 
 /// Where code has what a probe needs at a certain instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct RustlsPlace {
     /// The register that holds the address of `CommonState`, by its number in machine code.
     pub connection: u8,
