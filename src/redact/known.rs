@@ -16,6 +16,8 @@ use super::names;
 
 /// Shorter values may occur by chance.
 const MIN_BYTES: usize = 12;
+/// As much of a value at the end of a text is taken for its beginning.
+const MIN_BEGINNING_BYTES: usize = 6;
 /// Longer values are not kept; no key is that long.
 const MAX_BYTES: usize = 4096;
 /// Values kept. Beyond that, those not seen for longest are forgotten.
@@ -102,6 +104,17 @@ impl Known {
             }
         }
     }
+
+    /// Marks the end of `text` where a known value may begin there.
+    pub(super) fn find_beginning(&self, text: &[u8], spans: &mut Vec<Span>) {
+        for value in &self.values {
+            let longest = (value.bytes.len() - 1).min(text.len());
+            let begins = |length: &usize| text.ends_with(&value.bytes[..*length]);
+            if let Some(length) = (MIN_BEGINNING_BYTES..=longest).rev().find(begins) {
+                mark(spans, text.len() - length, text.len(), Rule::Known);
+            }
+        }
+    }
 }
 
 impl Groups {
@@ -184,6 +197,9 @@ mod tests {
             }
         }
         assert_eq!(found(&known, "value-0001-of-man and nothing else"), [""; 0]);
+        let mut spans = Vec::new();
+        known.find_beginning(b"it is value-00", &mut spans);
+        assert!(spans.iter().all(|span| (span.start, span.end) == (6, 14)) && !spans.is_empty());
     }
 
     #[test]

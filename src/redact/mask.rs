@@ -128,9 +128,13 @@ impl Mask {
         }
     }
 
-    /// Marks every secret in `text` that was replaced before.
-    pub(super) fn find_known(&self, text: &[u8], spans: &mut Vec<Span>) {
+    /// Marks every secret in `text` that was replaced before; where the text is not `complete`, also
+    /// one that begins at its end.
+    pub(super) fn find_known(&self, text: &[u8], complete: bool, spans: &mut Vec<Span>) {
         self.known.find(text, spans);
+        if !complete {
+            self.known.find_beginning(text, spans);
+        }
     }
 
     /// Replaces a value that is known to be incomplete; line ends stay.

@@ -21,6 +21,7 @@ mod block;
 mod finder;
 mod judge;
 mod links;
+mod named;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -197,7 +198,7 @@ impl Parser {
         complete: bool,
         out: &mut Output<'_>,
     ) -> usize {
-        out.mask.find_known(text, out.spans);
+        out.mask.find_known(text, complete, out.spans);
         join(out.spans);
         let pos = self.pos - text.len() as u64;
         let (mut index, mut reached) = (0, 0);

@@ -189,8 +189,9 @@ fn is_template(value: &[u8]) -> bool {
         || value.starts_with(b"{") && value.contains(&b'}')
 }
 
+/// What says where something is: a URL, the name of a resource.
 fn is_url(value: &[u8]) -> bool {
-    value.starts_with(b"http://") || value.starts_with(b"https://")
+    [&b"http://"[..], b"https://", b"arn:"].iter().any(|start| value.starts_with(start))
 }
 
 /// A number of things, rather than a code.

@@ -4,7 +4,7 @@
 //! So only what follows a path is a query here, and only what can be meant literally is a secret.
 
 use crate::redact::argv::is_placeholder;
-use crate::redact::mask::Span;
+use crate::redact::mask::{Rule, Span, mark};
 use crate::redact::url;
 
 /// How far in front of a question mark a path is looked for.
@@ -12,8 +12,12 @@ const MAX_PATH_BYTES: usize = 512;
 /// Shorter parameters are numbers and words.
 const MIN_PARAMETER_BYTES: usize = 4;
 
-/// Marks passwords in front of hosts, and parameters of queries.
-pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
+/// Marks passwords in front of hosts, and parameters of queries. Where a text that is not `complete`
+/// ends within a URL, what may become a password is one.
+pub(super) fn find(text: &[u8], complete: bool, spans: &mut Vec<Span>) {
+    if !complete {
+        unfinished(text, spans);
+    }
     let before = spans.len();
     url::user_info(text, 0, text.len(), spans);
     retain_from(spans, before, |span| is_literal(&text[span.start..span.end]));
@@ -33,6 +37,22 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             span.end = span.start + end;
             end >= MIN_PARAMETER_BYTES && is_literal(&value[..end])
         });
+    }
+}
+
+/// Marks what follows `scheme://name:` at the end of a text, unless it is a port.
+fn unfinished(text: &[u8], spans: &mut Vec<Span>) {
+    let from = text.len().saturating_sub(MAX_PATH_BYTES);
+    let Some(scheme) = memchr::memmem::rfind(&text[from..], b"://") else { return };
+    let start = from + scheme + 3;
+    let rest = &text[start..];
+    let ends = |byte: &u8| byte.is_ascii_control() || b" /?#@\"'<>`\\".contains(byte);
+    if let Some(colon) = memchr::memchr(b':', rest)
+        && !rest.iter().any(ends)
+        && !rest[colon + 1..].iter().all(u8::is_ascii_digit)
+        && is_literal(&rest[colon + 1..])
+    {
+        mark(spans, start + colon + 1, text.len(), Rule::UserInfo);
     }
 }
 
@@ -64,7 +84,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         let mut spans = Vec::new();
-        find(text.as_bytes(), &mut spans);
+        find(text.as_bytes(), true, &mut spans);
         spans.iter().map(|span| &text[span.start..span.end]).collect()
     }
 

@@ -423,8 +423,12 @@ proptest! {
 
 #[test]
 fn what_is_let_go_midway_holds_no_secret() {
-    for line in ["X_API_KEY=§ and more\n", "{\"password\": \"§\"}\n", "Authorization: Bearer §\n"]
-    {
+    for line in [
+        "X_API_KEY=§ and more\n",
+        "https://u:§@h/\n",
+        "{\"password\": \"§\"}\n",
+        "Authorization: Bearer §\n",
+    ] {
         let text = line.replace('§', SECRET);
         for at in 1..text.len() {
             let mut mask = Mask::new(&[5; 32]);

@@ -115,9 +115,9 @@ pub(super) fn word(line: &[u8], at: usize) -> Value {
     Value { range: at..end_of(line, at, ends_word), quoted: false, until: Until::Word }
 }
 
-/// Reads a value without quotes that ends with the line.
-pub(super) fn rest_of_line(line: &[u8], at: usize) -> Value {
-    let end = at + line[at..].trim_ascii_end().len();
+/// Reads a value without quotes that ends with the line, of which more may follow.
+pub(super) fn rest_of_line(line: &[u8], at: usize, cut_off: bool) -> Value {
+    let end = if cut_off { line.len() } else { at + line[at..].trim_ascii_end().len() };
     Value { range: at..end, quoted: false, until: Until::Line }
 }
 
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(value(word, r"ab\nc"), "ab");
         assert_eq!(value(word, r"ab\\nc"), "ab");
         assert_eq!(value(word, r"ab\cd e"), r"ab\cd");
-        assert_eq!(value(rest_of_line, "a b;c \r"), "a b;c");
+        assert_eq!(value(|line, at| rest_of_line(line, at, false), "a b;c \r"), "a b;c");
         assert_eq!(value(rest_of_string, r#"a b;c\nd""#), "a b;c");
         assert_eq!(value(rest_of_string, r#"a b","d""#), "a b");
     }
