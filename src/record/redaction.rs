@@ -7,8 +7,7 @@ use crate::redact::{COVERED, RULES_VERSION, Redactor};
 use crate::trace::{Entry, Metadata, Redacted, Tally};
 
 /// What is said when a recording is not redacted.
-pub const OFF: &str =
-    "--no-redact: credentials in request headers and arguments WILL be in the file";
+pub const OFF: &str = "--no-redact: credentials in request headers, arguments and standard streams WILL be in the file";
 
 /// Begins redaction, with the command line in `metadata`, unless it is not `wanted`.
 ///

@@ -288,7 +288,7 @@ fn talk() -> Vec<(String, bool)> {
         message.to_string(),
         format!("https://me:{CANARY}@h.example/x.git"),
         // Nothing here says what it is, but it was a value of a variable above.
-        format!("the key is sk-ant-api03-{CANARY} now"),
+        format!("the key is {CANARY} now"),
     ];
     let plain =
         ["const TOKEN = getToken()", "PASSWORD=$PASSWORD", "api_key=os.environ[\"X\"]", "end"];
