@@ -141,10 +141,14 @@ fn hash(group: &Group) -> usize {
     (product >> (32 - FILTER_BITS.trailing_zeros())) as usize
 }
 
-/// Marks every place behind `from` where a value stands.
+/// Marks every place behind `from` where a value stands, also within itself.
 pub(super) fn occurrences(text: &[u8], from: usize, value: &[u8], spans: &mut Vec<Span>) {
-    for at in memchr::memmem::find_iter(&text[from..], value) {
-        mark(spans, from + at, from + at + value.len(), Rule::Known);
+    let finder = memchr::memmem::Finder::new(value);
+    let mut from = from;
+    while let Some(found) = finder.find(&text[from..]) {
+        let at = from + found;
+        mark(spans, at, at + value.len(), Rule::Known);
+        from = at + 1;
     }
 }
 

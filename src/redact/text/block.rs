@@ -13,7 +13,6 @@ const MIN_DATA_BYTES: usize = 32;
 const MAX_OTHER_BYTES: usize = 128;
 /// What every marker begins with.
 pub(super) const BEGIN: &[u8] = b"-----BEGIN ";
-const END: &[u8] = b"-----END";
 /// What every marker begins and ends with.
 const DASHES: &[u8] = b"-----";
 
@@ -43,7 +42,8 @@ impl KeyBlock {
             return None;
         }
         self.left -= 1;
-        let end = memchr::memmem::find(line, END);
+        // The marker of the end, or of another block, which is for whoever finds it.
+        let end = memchr::memmem::find(line, DASHES);
         let data = longest_data(&line[..end.unwrap_or(line.len())]);
         let ends = end.is_some();
         let least = match (complete, self.data) {

@@ -12,8 +12,10 @@ use crate::redact::{argv, head};
 
 /// Longest name looked at, on either side of the word that was found in it.
 const MAX_NAME_BYTES: usize = 64;
-/// How much of a value is judged. Values within values would cost the square of their length.
+/// How much of a value is judged.
 const MAX_JUDGED_BYTES: usize = 1 << 10;
+/// How much of one that is part of another value: all of it would cost the square of its length.
+const MAX_JUDGED_INNER_BYTES: usize = 1 << 7;
 /// Longest way of authentication in front of a credential.
 const MAX_SCHEME_BYTES: usize = 32;
 /// What may stand in front of an assignment in its line.
@@ -153,6 +155,7 @@ impl Search<'_> {
             // It ends the string that the name stands in: `getpass("Password:")`.
             return;
         }
+        let nested = self.word.contains(&found.at);
         let mut value = match (value::quoted(text, found.at), found.before) {
             (Some(value), _) => value,
             (None, Before::Line) if whole => {
@@ -162,12 +165,7 @@ impl Search<'_> {
                 value::rest_of_string(text, found.at)
             }
             // All cookies of this word were looked at.
-            (None, _)
-                if matches!(found.announced, Announced::Cookies(_))
-                    && self.word.contains(&found.at) =>
-            {
-                return;
-            }
+            (None, _) if nested && matches!(found.announced, Announced::Cookies(_)) => return,
             (None, _) => self.word(text, found.at),
         };
         if let Announced::Cookies(field) = found.announced {
@@ -185,14 +183,15 @@ impl Search<'_> {
         }
         let cut_off = self.cuts(value.range.end);
         let behind = value.range.end + usize::from(value.quoted);
+        let most = if nested { MAX_JUDGED_INNER_BYTES } else { MAX_JUDGED_BYTES };
+        let judged = &text[value.range.start..value.range.end.min(value.range.start + most)];
         let candidate = Candidate {
             announced: found.announced,
             name: found.name,
             before: found.before,
             separator: found.separator,
             quoted: value.quoted,
-            value: &text
-                [value.range.start..value.range.end.min(value.range.start + MAX_JUDGED_BYTES)],
+            value: judged,
             after: text.get(behind).copied(),
             cut_off,
         };
