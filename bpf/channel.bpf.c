@@ -471,7 +471,6 @@ int channel_moved(__u64 file, __u32 fd, __u64 memory, __u64 bytes, __u32 how)
 		else
 			pass_over(connection, how, bytes - taking.bytes);
 	}
-	end_direct();
 	return 0;
 }
 

@@ -354,10 +354,12 @@ struct tracked_process {
 	__u64 image_boot_ns;
 	/* signal->maxrss at the last exec: what the images before it had reached. */
 	__u64 maxrss_at_exec_pages;
+	/* When the thread group was created; 0 until somebody looked. */
+	__u64 start_boot_ns;
 	__u32 flags;
 	__u32 _pad;
 };
-_Static_assert(sizeof(struct tracked_process) == 24, "tracked_process");
+_Static_assert(sizeof(struct tracked_process) == 32, "tracked_process");
 
 /* Bits of the setting `selectors`. By user id alone. */
 #define SELECT_UID 1

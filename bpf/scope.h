@@ -36,4 +36,27 @@ static __always_inline void fill_header(struct event_header *header, __u32 kind,
 	bpf_core_read(&header->comm, sizeof(header->comm), &task->comm);
 }
 
+/*
+ * The same for the current thread, whose process is known: with fewer looks into the kernel's
+ * memory, for records that come in great numbers.
+ */
+static __always_inline void fill_own_header(struct event_header *header, __u32 kind,
+					    struct tracked_process *process)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	if (!process->start_boot_ns) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+		process->start_boot_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	}
+	header->kind = kind;
+	header->pid = thread >> 32;
+	header->tid = thread;
+	header->flags = process->flags & TRACKED_PROVISIONAL ? HEADER_PROVISIONAL : 0;
+	header->boot_ns = bpf_ktime_get_boot_ns();
+	header->process_start_boot_ns = process->start_boot_ns;
+	bpf_get_current_comm(header->comm, sizeof(header->comm));
+}
+
 #endif

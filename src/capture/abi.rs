@@ -516,6 +516,8 @@ wire_structs! {
         image_boot_ns: u64,
         /// Peak resident set of the images before it, in pages.
         maxrss_at_exec_pages: u64,
+        /// When the thread group was created; 0 until the kernel side looked.
+        start_boot_ns: u64,
         /// `TRACKED_*`.
         flags: u32,
         /// Zero.

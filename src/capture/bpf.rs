@@ -438,10 +438,9 @@ impl Capture {
         MapEntries {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
-            active_calls: self.skel.maps.active_calls.keys().count()
-                + self.skel.maps.go_calls.keys().count(),
+            active_calls: self.skel.maps.go_calls.keys().count(),
             descriptors: self.skel.maps.descriptors.keys().count(),
-            threads: self.skel.maps.thread_sockets.keys().count(),
+            threads: self.skel.maps.threads.keys().count(),
             files: self.skel.maps.file_uses.keys().count(),
         }
     }
@@ -498,6 +497,7 @@ fn settled_but(ledger: &[ClassLedger], open_argv_bytes: u64) -> bool {
 fn fresh_process(flags: u32) -> Vec<u8> {
     let mut value = Vec::with_capacity(abi::TrackedProcess::BYTES);
     value.extend_from_slice(&clock::boot_now().0.to_ne_bytes());
+    value.extend_from_slice(&0_u64.to_ne_bytes());
     value.extend_from_slice(&0_u64.to_ne_bytes());
     value.extend_from_slice(&flags.to_ne_bytes());
     value.extend_from_slice(&0_u32.to_ne_bytes());

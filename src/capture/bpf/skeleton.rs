@@ -81,6 +81,6 @@ prove_layouts! {
     LedgerEntry = ledger_entry {
         attempted_events attempted_bytes submitted_events submitted_bytes lost_events lost_bytes
     }
-    TrackedProcess = tracked_process { image_boot_ns maxrss_at_exec_pages flags _pad }
+    TrackedProcess = tracked_process { image_boot_ns maxrss_at_exec_pages start_boot_ns flags _pad }
     ConnectionKey = connection_key { handle pid _pad }
 }
