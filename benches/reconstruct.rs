@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use agentsight::event::{Body, Direction, Event, ProcessId, TlsData};
+use agentsight::event::{Body, Direction, Event, ProcessId, Source, StreamData};
 use agentsight::reconstruct::finding::Finding;
 use agentsight::reconstruct::{Options, Reconstructor};
 use agentsight::time::WallNanos;
@@ -43,7 +43,7 @@ fn main() {
 
 fn data_bytes(event: &Event) -> usize {
     match &event.body {
-        Body::TlsData(data) => data.data.len(),
+        Body::Data(data) => data.data.len(),
         _ => 0,
     }
 }
@@ -135,7 +135,8 @@ impl Recording {
     fn call(&mut self, direction: Direction, bytes: &[u8]) {
         self.now += 1_000_000;
         let sent = &mut self.sent[usize::from(direction == Direction::Write)];
-        let data = TlsData {
+        let data = StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction,
             stream_offset: *sent,
@@ -143,6 +144,7 @@ impl Recording {
             lost_bytes: 0,
             data: bytes.to_vec(),
             library: "boringssl".to_owned(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         };
@@ -152,7 +154,7 @@ impl Recording {
             process: Some(ProcessId { pid: 1, start_ts: WallNanos(1) }),
             tid: Some(1),
             comm: None,
-            body: Body::TlsData(data),
+            body: Body::Data(data),
         });
     }
 }

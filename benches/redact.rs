@@ -48,7 +48,7 @@ fn measure(what: &str, events: &[Event]) {
     let bytes: u64 = events
         .iter()
         .map(|event| match &event.body {
-            Body::TlsData(tls) => tls.data_bytes,
+            Body::Data(tls) => tls.data_bytes,
             _ => 0,
         })
         .sum();

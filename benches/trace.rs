@@ -82,7 +82,7 @@ fn run(name: &str, events: &[Event]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run.parquet");
     let payload = |event: &Event| match &event.body {
-        Body::TlsData(tls) => tls.data.len(),
+        Body::Data(tls) => tls.data.len(),
         _ => 0,
     };
     let payload_mb = events.iter().map(payload).sum::<usize>() as f64 / 1e6;
@@ -204,7 +204,7 @@ fn plain_bytes(events: Vec<Event>, path: &Path) -> u64 {
     let file = File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
     for event in events {
-        let Body::TlsData(tls) = event.body else { continue };
+        let Body::Data(tls) = event.body else { continue };
         bytes += tls.data.len();
         values.push(tls.data);
         if bytes >= BATCH_BYTES {

@@ -47,15 +47,35 @@ static __always_inline void count_map_full(__u32 class, __u64 bytes)
 	count_lost(entry, LOSS_MAP_FULL, 1, bytes);
 }
 
+/* Counts what went past every hook. */
+static __always_inline void count_bypass(__u32 class)
+{
+	struct ledger_entry *entry = ledger_of(class);
+
+	if (!entry)
+		return;
+	count_attempt(entry, 0);
+	count_lost(entry, LOSS_BYPASSED, 1, 0);
+}
+
 /*
  * How to submit to the payload ring. A wakeup costs fifty times the submit and is paid by the
  * traced thread, so the reader comes on a timer unless the ring fills faster than that.
  */
+static __always_inline __u64 wakeup_of(void *ring, __u64 wakeup_bytes)
+{
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
+									   BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline __u64 payload_wakeup(void)
 {
-	return bpf_ringbuf_query(&payload_ring, BPF_RB_AVAIL_DATA) > payload_wakeup_bytes ?
-		       BPF_RB_FORCE_WAKEUP :
-		       BPF_RB_NO_WAKEUP;
+	return wakeup_of(&payload_ring, payload_wakeup_bytes);
+}
+
+static __always_inline __u64 io_wakeup(void)
+{
+	return wakeup_of(&io_ring, io_wakeup_bytes);
 }
 
 /*
@@ -70,19 +90,21 @@ static __always_inline __u64 control_wakeup(void)
 		       BPF_RB_NO_WAKEUP;
 }
 
-/* Writes one record without payload bytes and accounts for it. */
-static __always_inline void emit_small(void *ring, __u32 class, void *record, __u64 record_bytes,
+/* Writes one record without payload bytes and accounts for it. Returns 0 unless it was lost. */
+static __always_inline int emit_small(void *ring, __u32 class, void *record, __u64 record_bytes,
 				       __u64 flags)
 {
 	struct ledger_entry *entry = ledger_of(class);
 
 	if (!entry)
-		return;
+		return 1;
 	count_attempt(entry, 0);
-	if (bpf_ringbuf_output(ring, record, record_bytes, flags))
+	if (bpf_ringbuf_output(ring, record, record_bytes, flags)) {
 		count_lost(entry, LOSS_RING_FULL, 1, 0);
-	else
-		count_submitted(entry, 0);
+		return 1;
+	}
+	count_submitted(entry, 0);
+	return 0;
 }
 
 #endif

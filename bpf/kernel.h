@@ -37,6 +37,24 @@ typedef _Bool bool;
 #define BPF_RB_FORCE_WAKEUP 2
 #define BPF_RB_AVAIL_DATA 0
 
+/* include/uapi/linux/stat.h */
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFREG 0100000
+#define S_IFIFO 0010000
+
+/* include/linux/socket.h, include/uapi/linux/net.h, include/uapi/linux/fcntl.h */
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define AT_FDCWD -100
+#define AT_REMOVEDIR 0x200
+
+/* arch/x86/include/asm/segment.h: the code segment of 32-bit programs. */
+#define USER32_CS 0x23
+
 /* include/linux/sched/signal.h */
 #define SIGNAL_GROUP_EXIT 0x4
 
@@ -54,7 +72,8 @@ struct bpf_dynptr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, ax, bp, sp, ip;
+	unsigned long di, si, dx, cx, r8, r9, r10, ax, bp, sp, ip, orig_ax;
+	__u16 cs;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -65,6 +84,8 @@ struct user_pt_regs {
 };
 struct pt_regs {
 	struct user_pt_regs user_regs;
+	__u64 orig_x0;
+	__s32 syscallno;
 };
 #endif
 
@@ -101,8 +122,77 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	__u16 i_mode;
+	unsigned long i_ino;
+	__u32 i_generation;
+	struct super_block *i_sb;
+};
+
 struct file {
+	unsigned int f_mode;
 	struct path f_path;
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct in6_addr {
+	__u8 bytes[16];
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct socket {
+	short type;
+	struct sock *sk;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+};
+
+/* include/net/sock.h: the inode of a socket lies beside it. */
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[0];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct sock *peer;
 };
 
 struct fs_struct {
@@ -193,6 +283,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct mm_struct *active_mm;
 	struct fs_struct *fs;
+	struct files_struct *files;
 	const struct cred *cred;
 	struct css_set *cgroups;
 	struct signal_struct *signal;
@@ -218,5 +309,29 @@ struct bpf_iter__bpf_map {
 };
 
 #pragma clang attribute pop
+
+/* What programs hand to system calls (include/uapi/linux/uio.h, socket.h): a layout that is fixed. */
+struct iovec {
+	__u64 base;
+	__u64 bytes;
+};
+
+struct user_msghdr {
+	__u64 msg_name;
+	__u32 msg_namelen;
+	__u32 _pad;
+	__u64 msg_iov;
+	__u64 msg_iovlen;
+	__u64 msg_control;
+	__u64 msg_controllen;
+	__u32 msg_flags;
+	__u32 _pad2;
+};
+
+struct mmsghdr {
+	struct user_msghdr msg_hdr;
+	__u32 msg_len;
+	__u32 _pad;
+};
 
 #endif

@@ -16,6 +16,8 @@
 const volatile __u64 payload_wakeup_bytes __weak = 4 << 20;
 /* The same for the control ring. */
 const volatile __u64 control_wakeup_bytes __weak = 1 << 20;
+/* The same for the ring of pipes and files. */
+const volatile __u64 io_wakeup_bytes __weak = 2 << 20;
 /* bpf_get_attach_cookie exists (5.15). */
 const volatile __u8 has_attach_cookie __weak = 0;
 /* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */
@@ -36,6 +38,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 << 20);
 } payload_ring SEC(".maps") __weak;
+
+/* Pipes, socket pairs, channels, files. Apart, so that they can never evict plaintext of TLS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} io_ring SEC(".maps") __weak;
 
 /* Fork, exec, exit. Apart, so that bulk payload can never evict them. */
 struct {
@@ -95,6 +103,8 @@ struct active_call {
 	__u32 class;
 	__u32 kind;
 	__u32 _pad;
+	/* Address of the socket that was used inside this call; 0 none yet. */
+	__u64 socket;
 	/* Handle, direction and library from the entry on; complete during the return. */
 	struct data_event event;
 };
@@ -137,23 +147,45 @@ static __always_inline void forget_calls(__u64 thread, __u32 level)
 			return;
 }
 
-/* What is known of a connection object. */
-struct connection {
-	__u64 generation_boot_ns;
-	/* Bytes moved so far, by direction, captured or not. */
-	__u64 stream_offset[2];
-};
-
 /*
- * Made at the first data of a connection object, removed when it is freed; user space removes what
- * a process leaves behind at exit. Full: data is lost, counted as map_full.
+ * Made at the first data of a connection object or channel, removed when it is freed or closed; user
+ * space removes what a process leaves behind at exit. Full: data is lost, counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 65536);
 	__type(key, struct connection_key);
 	__type(value, struct connection);
 } connections SEC(".maps") __weak;
+
+/* What a thread did last on sockets that carry TLS: links connections to sockets. */
+struct thread_sockets {
+	/* Socket of the last receive. */
+	__u64 received_from;
+	/* TLS connection that was written to and not sent since. */
+	__u64 written_to;
+};
+
+/* By pid << 32 | tid; removed when the thread ends. Full: peers of some connections stay unknown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct thread_sockets);
+} thread_sockets SEC(".maps") __weak;
+
+/* ---- Files ---- */
+
+/*
+ * Made at the first use of a file by a process; user space reads it now and then, and removes what
+ * is idle and what is left at exit. Full: uses are lost, counted as map_full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct file_use_key);
+	__type(value, struct file_use);
+} file_uses SEC(".maps") __weak;
 
 /* ---- Loss accounting ---- */
 

@@ -6,11 +6,6 @@
  * life, is missed.
  *
  * Not seen: changes of name, credentials or directory after exec; threads.
- *
- * Tracepoint programs run with preemption off and do not nest, so a per-CPU scratch is safe here.
- * The functions with loops are global (not static): the verifier then checks each once and by
- * itself, instead of once per path that leads to it. They take the scratch from its map, because a
- * global function cannot be handed a map value before 5.12.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -21,59 +16,14 @@
 #include "scope.h"
 #include "select.h"
 #include "emit.h"
+#include "path.h"
 
-/* NAME_MAX and its NUL. */
-#define COMPONENT_BYTES 256
-/* PATH_MAX: longer paths exist, but nobody starts programs by them. */
-#define PATH_BYTES 4096
-/* Deeper trees lose the components nearest to the root, with a flag. */
-#define PATH_COMPONENTS 64
-/* One part of the argument area. */
-#define ARGV_PART_BYTES 16384
 /* The whole area goes to 2 MiB under the default stack limit (execve(2)); the rest is counted. */
 #define ARGV_PARTS 128
 /* Arguments behind argv[0] that are looked at to find the script of an interpreter. */
 #define SCRIPT_ARGUMENTS 8
 
-/* Working memory, one per CPU. The three views are used one after the other. */
-struct process_scratch {
-	struct wanted_name name;
-	/*
-	 * How much of exec.body is used. Here and not in a register, so that the verifier forgets
-	 * its range: with it, every mix of mounts and components would be a state of its own.
-	 */
-	__u32 body_end;
-	__u32 _pad;
-	union {
-		/* A path or an argument whose base name is wanted. */
-		__u8 text[PATH_BYTES];
-		struct {
-			struct exec_argv_event event;
-			__u8 argv[ARGV_PART_BYTES];
-		} part;
-		struct {
-			struct process_exec_event event;
-			/* exe, cwd, argv, one behind the other. */
-			__u8 body[2 * PATH_BYTES + ARGV_PART_BYTES];
-		} exec;
-	};
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct process_scratch);
-} process_scratch SEC(".maps");
-
 /* ---- Matching ---- */
-
-static __always_inline struct process_scratch *scratch_of_this_cpu(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&process_scratch, &zero);
-}
 
 /*
  * NAME_* flags of the base name of scratch->text, which holds `length` bytes with its NUL.
@@ -81,7 +31,7 @@ static __always_inline struct process_scratch *scratch_of_this_cpu(void)
  */
 __noinline __u32 base_name_flags(long length)
 {
-	struct process_scratch *scratch = scratch_of_this_cpu();
+	struct path_scratch *scratch = scratch_of_this_cpu();
 	__u32 end, start, name_bytes, i;
 	__u32 *flags;
 
@@ -133,7 +83,7 @@ __noinline __u32 base_name_flags(long length)
 #define ARGUMENT_BEFORE_PROGRAM 3
 
 /* Whether scratch->text is this word; `bytes` counts its NUL. */
-static __always_inline bool text_is(const struct process_scratch *scratch, long length,
+static __always_inline bool text_is(const struct path_scratch *scratch, long length,
 				    const char *word, __u32 bytes)
 {
 	__u32 i;
@@ -147,7 +97,7 @@ static __always_inline bool text_is(const struct process_scratch *scratch, long 
 }
 #define TEXT_IS(scratch, length, word) text_is(scratch, length, word, sizeof(word))
 
-static __always_inline __u32 argument_class(const struct process_scratch *scratch, long length)
+static __always_inline __u32 argument_class(const struct path_scratch *scratch, long length)
 {
 	if (scratch->text[0] != '-')
 		return TEXT_IS(scratch, length, "run") ? ARGUMENT_PASSED_OVER : ARGUMENT_SCRIPT;
@@ -165,7 +115,7 @@ static __always_inline __u32 argument_class(const struct process_scratch *scratc
  * argv[0] without the dash of a login shell, or, for an interpreter, its script or module. The
  * rule is that of src/capture/matching.rs, and a live test compares the two.
  */
-static __always_inline bool program_is_wanted(struct process_scratch *scratch,
+static __always_inline bool program_is_wanted(struct path_scratch *scratch,
 					      struct linux_binprm *bprm, unsigned long argv,
 					      unsigned long argv_end)
 {
@@ -208,7 +158,7 @@ static __always_inline bool program_is_wanted(struct process_scratch *scratch,
 }
 
 /* Whether what is being executed is selected here; user space may select more by its arguments. */
-static __always_inline bool program_is_selected(struct process_scratch *scratch,
+static __always_inline bool program_is_selected(struct path_scratch *scratch,
 						struct task_struct *task,
 						struct linux_binprm *bprm, unsigned long argv,
 						unsigned long argv_end)
@@ -243,7 +193,7 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 		return 0;
 	process.flags = known->flags & TRACKED_PROVISIONAL;
 	fill_header(&event.header, EVENT_PROCESS_FORK, child);
-	event.header.flags = process.flags ? HEADER_PROVISIONAL : 0;
+	event.header.flags = provisional_flag(&process);
 	process.image_boot_ns = event.header.boot_ns;
 	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
 		count_map_full(CLASS_PROCESS_FORK, 0);
@@ -251,57 +201,15 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 	}
 	event.ppid = ppid;
 	event.uid = BPF_CORE_READ(child, cred, uid.val);
-	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), control_wakeup());
+	/* What user space does not hear of it cannot decide on. */
+	if (emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event),
+		       control_wakeup()) &&
+	    process.flags)
+		bpf_map_delete_elem(&tracked, &pid);
 	return 0;
 }
 
 /* ---- Exec ---- */
-
-/*
- * Appends the components of a path to scratch->exec.body, the last one first, crossing mounts up to
- * the root of the mount namespace. `path_mnt` and `path_dentry` are the two pointers of a struct
- * path; `limit` is where it must end. Returns 1 when components are missing. Rename may race: a
- * component is then the old or the new name.
- */
-__noinline int append_path(__u64 path_mnt, __u64 path_dentry, __u32 limit)
-{
-	struct mount *mount = (void *)(path_mnt - bpf_core_field_offset(struct mount, mnt));
-	struct process_scratch *scratch = scratch_of_this_cpu();
-	struct dentry *dentry = (void *)path_dentry;
-	__u32 i;
-
-	if (!scratch || limit > 2 * PATH_BYTES)
-		return 1;
-	for (i = 0; i < PATH_COMPONENTS; i++) {
-		__u32 at = scratch->body_end;
-		struct dentry *parent;
-		long name_bytes;
-
-		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount)
-				return 0;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = above;
-			continue;
-		}
-		barrier_var(at);
-		if (at > 2 * PATH_BYTES - COMPONENT_BYTES || at + COMPONENT_BYTES > limit)
-			return 1;
-		name_bytes = bpf_probe_read_kernel_str(scratch->exec.body + at, COMPONENT_BYTES,
-						       BPF_CORE_READ(dentry, d_name.name));
-		if (name_bytes <= 0)
-			return 1;
-		scratch->body_end = at + name_bytes;
-		/* A file outside any tree, such as a memfd, is its own parent. */
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry)
-			return 0;
-		dentry = parent;
-	}
-	return 1;
-}
 
 /*
  * Sends all parts of a large argument area but the last ahead of the exec record, which thereby
@@ -312,7 +220,7 @@ __noinline __u32 send_argv_parts(__u64 argv, __u32 argv_bytes)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger_entry *entry = ledger_of(CLASS_PROCESS_EXEC);
-	struct process_scratch *scratch = scratch_of_this_cpu();
+	struct path_scratch *scratch = scratch_of_this_cpu();
 	__u32 offset = 0, i;
 
 	if (!scratch || !entry)
@@ -339,7 +247,7 @@ __noinline __u32 send_argv_parts(__u64 argv, __u32 argv_bytes)
 }
 
 /* Appends the rest of the argument area, as far as it fits. Returns how much that was. */
-static __always_inline __u32 append_argv(struct process_scratch *scratch,
+static __always_inline __u32 append_argv(struct path_scratch *scratch,
 					 struct ledger_entry *entry, __u32 at, unsigned long argv,
 					 __u32 argv_bytes)
 {
@@ -352,18 +260,21 @@ static __always_inline __u32 append_argv(struct process_scratch *scratch,
 	barrier_var(copied);
 	if (at > 2 * PATH_BYTES || copied > ARGV_PART_BYTES)
 		return 0;
-	if (bpf_probe_read_user(scratch->exec.body + at, copied, (const void *)argv)) {
+	if (bpf_probe_read_user(scratch->body + at, copied, (const void *)argv)) {
 		count_lost(entry, LOSS_COPY_FAULT, 0, copied);
 		return 0;
 	}
 	return copied;
 }
 
-static __always_inline void emit_exec(struct process_scratch *scratch, struct ledger_entry *entry,
-				      struct task_struct *task, __u32 flags, unsigned long argv,
-				      __u32 argv_bytes)
+/* Returns 0 unless the record was lost. `process` is what the process is from here on. */
+static __always_inline int emit_exec(struct path_scratch *scratch, struct ledger_entry *entry,
+				     struct task_struct *task,
+				     const struct tracked_process *process, unsigned long argv,
+				     __u32 argv_bytes)
 {
-	struct process_exec_event *event = &scratch->exec.event;
+	__u32 flags = process->flags & TRACKED_MATCHED ? EXEC_MATCHED : 0;
+	struct process_exec_event *event = &scratch->exec;
 	__u32 argv_offset, at;
 	struct path path;
 	__u64 record_bytes;
@@ -372,6 +283,7 @@ static __always_inline void emit_exec(struct process_scratch *scratch, struct le
 	argv_offset = send_argv_parts(argv, argv_bytes);
 
 	fill_header(&event->header, EVENT_PROCESS_EXEC, task);
+	event->header.flags = provisional_flag(process);
 	event->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	event->uid = BPF_CORE_READ(task, cred, uid.val);
 	event->cgroup_id = cgroup_id_of(task);
@@ -393,12 +305,14 @@ static __always_inline void emit_exec(struct process_scratch *scratch, struct le
 
 	record_bytes = sizeof(*event) + at + event->argv_bytes;
 	barrier_var(record_bytes);
-	if (record_bytes > sizeof(scratch->exec))
-		record_bytes = sizeof(scratch->exec);
-	if (bpf_ringbuf_output(&control_ring, &scratch->exec, record_bytes, BPF_RB_FORCE_WAKEUP))
+	if (record_bytes > sizeof(*event) + sizeof(scratch->body))
+		record_bytes = sizeof(*event) + sizeof(scratch->body);
+	if (bpf_ringbuf_output(&control_ring, event, record_bytes, BPF_RB_FORCE_WAKEUP)) {
 		count_lost(entry, LOSS_RING_FULL, 1, event->argv_bytes);
-	else
-		count_submitted(entry, event->argv_bytes);
+		return 1;
+	}
+	count_submitted(entry, event->argv_bytes);
+	return 0;
 }
 
 /*
@@ -429,7 +343,7 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 	unsigned long argv = BPF_CORE_READ(task, mm, arg_start);
 	unsigned long argv_end = BPF_CORE_READ(task, mm, arg_end);
 	struct tracked_process process = {}, *known;
-	struct process_scratch *scratch = scratch_of_this_cpu();
+	struct path_scratch *scratch = scratch_of_this_cpu();
 	struct ledger_entry *entry = ledger_of(CLASS_PROCESS_EXEC);
 
 	if (!scratch || !entry)
@@ -456,8 +370,10 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 		count_map_full(CLASS_PROCESS_EXEC, 0);
 		return 0;
 	}
-	emit_exec(scratch, entry, task, process.flags & TRACKED_MATCHED ? EXEC_MATCHED : 0, argv,
-		  argv_end > argv ? argv_end - argv : 0);
+	/* What user space does not hear of it cannot decide on. */
+	if (emit_exec(scratch, entry, task, &process, argv, argv_end > argv ? argv_end - argv : 0) &&
+	    process.flags & TRACKED_PROVISIONAL)
+		bpf_map_delete_elem(&tracked, &pid);
 	return 0;
 }
 

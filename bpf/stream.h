@@ -17,6 +17,7 @@
 #include "maps.h"
 #include "scope.h"
 #include "emit.h"
+#include "link.h"
 
 /* Large calls are split: a record this size still leaves room for others in the ring. */
 #define PART_BYTES 65536
@@ -33,13 +34,12 @@ extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64
  * Exact-size record (6.16). Returns 0, or the LOSS_* cause plus 1. A reservation must be given back
  * even if it failed.
  */
-static __always_inline int output_exact(const struct data_event *event, const void *data,
-					__u32 bytes)
+static __always_inline int output_exact(void *ring, __u64 flags, const struct data_event *event,
+					const void *data, __u32 bytes)
 {
-	__u64 flags = payload_wakeup();
 	struct bpf_dynptr record;
 
-	if (bpf_ringbuf_reserve_dynptr(&payload_ring, sizeof(*event) + bytes, 0, &record)) {
+	if (bpf_ringbuf_reserve_dynptr(ring, sizeof(*event) + bytes, 0, &record)) {
 		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
 		return LOSS_RING_FULL + 1;
 	}
@@ -57,16 +57,16 @@ static __always_inline int output_exact(const struct data_event *event, const vo
  * and the end of them stays unused.
  */
 #define OUTPUT_TIER(room)                                                                          \
-	static __always_inline int output_##room(const struct data_event *event,              \
-						 const void *data, __u32 bytes)                    \
+	static __always_inline int output_##room(void *ring, __u64 flags,                          \
+						 const struct data_event *event, const void *data, \
+						 __u32 bytes)                                      \
 	{                                                                                          \
 		struct {                                                                           \
-			struct data_event event;                                               \
+			struct data_event event;                                                   \
 			__u8 data[room];                                                           \
 		} *record;                                                                         \
-		__u64 flags = payload_wakeup();                                                    \
                                                                                                    \
-		record = bpf_ringbuf_reserve(&payload_ring, sizeof(*record), 0);                   \
+		record = bpf_ringbuf_reserve(ring, sizeof(*record), 0);                            \
 		if (!record)                                                                       \
 			return LOSS_RING_FULL + 1;                                                 \
 		record->event = *event;                                                            \
@@ -83,33 +83,41 @@ OUTPUT_TIER(2048)
 OUTPUT_TIER(16384)
 OUTPUT_TIER(65536)
 
-static __always_inline int output(const struct data_event *event, const void *data,
-				  __u32 bytes)
+static __always_inline int output(void *ring, __u64 flags, const struct data_event *event,
+				  const void *data, __u32 bytes)
 {
 	if (!force_compat && bpf_ksym_exists(bpf_probe_read_user_dynptr))
-		return output_exact(event, data, bytes);
+		return output_exact(ring, flags, event, data, bytes);
 	if (bytes <= 256)
-		return output_256(event, data, bytes);
+		return output_256(ring, flags, event, data, bytes);
 	if (bytes <= 2048)
-		return output_2048(event, data, bytes);
+		return output_2048(ring, flags, event, data, bytes);
 	if (bytes <= 16384)
-		return output_16384(event, data, bytes);
-	return output_65536(event, data, bytes);
+		return output_16384(ring, flags, event, data, bytes);
+	return output_65536(ring, flags, event, data, bytes);
 }
 
 /* Reports `bytes` that moved but could not be captured, so that the hole has a time and a place. */
 static __always_inline void output_hole(struct data_event *event, struct ledger_entry *entry,
 					__u32 cause, __u64 bytes)
 {
+	long failed;
+
 	event->data_bytes = bytes > 0xffffffff ? 0xffffffff : bytes;
 	event->captured_bytes = 0;
-	if (bpf_ringbuf_output(&payload_ring, event, sizeof(*event), payload_wakeup())) {
+	if (event->header.kind == EVENT_STDIO_DATA)
+		failed = bpf_ringbuf_output(&io_ring, event, sizeof(*event), io_wakeup());
+	else
+		failed = bpf_ringbuf_output(&payload_ring, event, sizeof(*event), payload_wakeup());
+	if (failed) {
 		count_lost(entry, LOSS_RING_FULL, 1, bytes);
 		return;
 	}
 	count_submitted(entry, 0);
 	if (cause == LOSS_COPY_FAULT)
 		count_lost(entry, LOSS_COPY_FAULT, 0, bytes);
+	else if (cause == LOSS_BYPASSED)
+		count_lost(entry, LOSS_BYPASSED, 0, bytes);
 	else
 		count_lost(entry, LOSS_TRUNCATED, 0, bytes);
 }
@@ -135,7 +143,11 @@ __weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
 	count_attempt(entry, bytes);
 	call->event.data_bytes = bytes;
 	call->event.captured_bytes = bytes;
-	failed = output(&call->event, (const void *)data, bytes);
+	if (call->kind == EVENT_STDIO_DATA)
+		failed = output(&io_ring, io_wakeup(), &call->event, (const void *)data, bytes);
+	else
+		failed = output(&payload_ring, payload_wakeup(), &call->event, (const void *)data,
+				bytes);
 	if (!failed)
 		count_submitted(entry, bytes);
 	else if (failed == LOSS_RING_FULL + 1)
@@ -184,16 +196,14 @@ static __always_inline struct connection *connection_of(const struct connection_
 }
 
 /*
- * Records `bytes` at `data` as what the call at `level` of this thread moved: the stream advances by
- * them, captured or not. May be called several times for one call. Global, so that the verifier
- * checks it once however often it is called.
+ * The call at `level` of this thread moves `bytes`: completes its record but for the data, and
+ * advances the stream. Returns the call; 0 if the bytes cannot be kept, which is counted.
  */
-__weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
+static __always_inline struct active_call *advance(const struct call_key *place, __u64 bytes)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, &place);
-	struct tracked_process *process = scope_of(place.thread >> 32);
-	struct connection_key key = { .pid = place.thread >> 32 };
+	struct active_call *call = bpf_map_lookup_elem(&active_calls, place);
+	struct tracked_process *process = scope_of(place->thread >> 32);
+	struct connection_key key = { .pid = place->thread >> 32 };
 	struct connection *connection;
 
 	if (!call || !process || !bytes)
@@ -215,7 +225,40 @@ __weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
 		call->event.stream_offset = connection->stream_offset[DIRECTION_WRITE];
 		connection->stream_offset[DIRECTION_WRITE] += bytes;
 	}
-	output_call(call, data, bytes, level);
+	if (call->class == CLASS_TLS_DATA)
+		link_to_socket(call, &key, connection);
+	return call;
+}
+
+/*
+ * Records `bytes` at `data` as what the call at `level` of this thread moved: the stream advances by
+ * them, captured or not. May be called several times for one call. Global, so that the verifier
+ * checks it once however often it is called.
+ */
+__weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
+{
+	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
+	struct active_call *call = advance(&place, bytes);
+
+	if (call)
+		output_call(call, data, bytes, level);
+	return 0;
+}
+
+/* The same for bytes that are not captured, for `cause` (LOSS_*): a hole of known place. */
+__weak __noinline int record_hole(__u64 bytes, __u32 level, __u32 cause)
+{
+	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
+	struct active_call *call = advance(&place, bytes);
+	struct ledger_entry *entry;
+
+	if (!call)
+		return 0;
+	entry = ledger_of(call->class);
+	if (!entry)
+		return 0;
+	count_attempt(entry, bytes);
+	output_hole(&call->event, entry, cause, bytes);
 	return 0;
 }
 

@@ -125,7 +125,7 @@ fn plain_bytes(case: &str, amount: usize, path: &Path) -> anyhow::Result<u64> {
     };
     let mut failed = Ok(());
     traffic(case, amount, &mut |event| {
-        if let Body::TlsData(tls) = event.body {
+        if let Body::Data(tls) = event.body {
             bytes += tls.data.len();
             values.push(tls.data);
         }

@@ -3,6 +3,13 @@
 //! This is the vocabulary both pipelines share. It is owned plain data: no Arrow, no libbpf, no
 //! protocol. Field names are the column names of the trace (`docs/FORMAT.md`).
 
+mod io;
+
+pub use io::{
+    Channel, ChannelType, Confidence, FileAccess, FileOp, OpenOperation, PathOperation, Role,
+    TlsSocket,
+};
+
 use crate::time::WallNanos;
 
 /// A process, identified for the whole recording: a pid alone is reused.
@@ -41,13 +48,31 @@ pub enum Body {
     ProcessExec(Image),
     /// `process_exit`: its last thread ended.
     ProcessExit(Exit),
-    /// `tls_data`: plaintext went through a TLS library.
-    TlsData(TlsData),
+    /// `tls_data`, `socket_data`, `stdio_data`, `tls_hello`, `dns_data`: bytes went through a
+    /// connection; [`StreamData::source`] says which.
+    Data(StreamData),
     /// `tls_close`: a TLS connection object was freed.
     TlsClose {
         /// The connection that ended.
         conn_id: u64,
     },
+    /// `channel_open`: a process uses a socket or pipe for the first time.
+    ChannelOpen(Channel),
+    /// `channel_close`: a process closed it, or ended.
+    ChannelClose {
+        /// Which one.
+        conn_id: u64,
+        /// What the process read from it, recorded or not.
+        read_bytes: u64,
+        /// What the process wrote to it, recorded or not.
+        written_bytes: u64,
+    },
+    /// `tls_socket`: which socket carries a TLS connection.
+    TlsSocket(TlsSocket),
+    /// `file_op`: a process changed what a path means.
+    FileOp(FileOp),
+    /// `file_access`: what a process did to a file, summed up.
+    FileAccess(FileAccess),
     /// `sample`: what `/proc` said of a traced process.
     Sample(Sample),
     /// `recorder_sample`: what `/proc` said of the recorder itself.
@@ -67,8 +92,13 @@ impl Body {
             Self::ProcessFork(_) => "process_fork",
             Self::ProcessExec(_) => "process_exec",
             Self::ProcessExit(_) => "process_exit",
-            Self::TlsData(_) => "tls_data",
+            Self::Data(data) => data.source.kind(),
             Self::TlsClose { .. } => "tls_close",
+            Self::ChannelOpen(_) => "channel_open",
+            Self::ChannelClose { .. } => "channel_close",
+            Self::TlsSocket(_) => "tls_socket",
+            Self::FileOp(_) => "file_op",
+            Self::FileAccess(_) => "file_access",
             Self::Sample(_) => "sample",
             Self::RecorderSample(_) => "recorder_sample",
             Self::Loss(_) => "loss",
@@ -157,13 +187,59 @@ impl Direction {
     }
 }
 
-/// Plaintext that one or several consecutive calls of a TLS library moved in one direction.
+/// Where bytes were observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// `tls_data`: plaintext in a TLS library.
+    #[default]
+    Tls,
+    /// `socket_data`: a socket that speaks HTTP in plain text.
+    Socket,
+    /// `stdio_data`: a pipe or socket pair between programs.
+    Stdio,
+    /// `tls_hello`: the first flight of a TLS handshake, as it is on the wire.
+    TlsHello,
+    /// `dns_data`: a DNS message that was received.
+    Dns,
+}
+
+impl Source {
+    const ALL: [Self; 5] = [Self::Tls, Self::Socket, Self::Stdio, Self::TlsHello, Self::Dns];
+
+    /// The value of the `kind` column.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Tls => "tls_data",
+            Self::Socket => "socket_data",
+            Self::Stdio => "stdio_data",
+            Self::TlsHello => "tls_hello",
+            Self::Dns => "dns_data",
+        }
+    }
+
+    /// The source whose events have this kind; `None` for other kinds.
+    #[must_use]
+    pub fn from_kind(kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.kind() == kind)
+    }
+
+    /// Whether protocols of applications are spoken here in plain text.
+    #[must_use]
+    pub fn is_plaintext(self) -> bool {
+        matches!(self, Self::Tls | Self::Socket)
+    }
+}
+
+/// Bytes that one or several consecutive calls moved in one direction of a connection.
 ///
 /// Consecutive large calls are joined into one event so that content-defined chunks may cross call
 /// boundaries; `call_ts` and `call_bytes` then keep each call apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsData {
-    /// Unique in the file: process, library handle and its generation.
+pub struct StreamData {
+    /// Where they were observed.
+    pub source: Source,
+    /// Unique in the file: process, library handle or channel, and its generation.
     pub conn_id: u64,
     /// Which way it went.
     pub direction: Direction,
@@ -176,8 +252,11 @@ pub struct TlsData {
     pub lost_bytes: u64,
     /// The captured bytes.
     pub data: Vec<u8>,
-    /// Which library or kind of binary they came through, such as `openssl` or `boringssl`.
+    /// Which TLS library or kind of binary they came through, such as `openssl` or `boringssl`;
+    /// empty for other sources.
     pub library: String,
+    /// The file descriptor, where it is known.
+    pub fd: Option<u32>,
     /// When each joined call returned; empty for a single call, whose time is [`Event::ts`].
     pub call_ts: Vec<WallNanos>,
     /// Bytes each joined call moved, parallel to `call_ts`; sums to `data_bytes`.
@@ -218,7 +297,8 @@ pub struct Loss {
     pub event_class: String,
     /// Why: `ring_full` (no room on the way from the kernel), `copy_fault` (memory of the process
     /// could not be read), `truncated` (more than is captured of one call), `map_full` (more at once
-    /// than the kernel side keeps track of), `decode_error` (a record that is none), `unusable` (what
+    /// than the kernel side keeps track of), `bypassed` (moved without passing through memory of the
+    /// process), `decode_error` (a record that is none), `unusable` (what
     /// it refers to or continues was lost), `disk_full`, `write_failed`.
     pub cause: String,
     /// How many events.

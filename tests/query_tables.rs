@@ -3,7 +3,7 @@
 
 use std::fs::File;
 
-use agentsight::event::{Body, Direction, Event, ProcessId, TlsData};
+use agentsight::event::{Body, Direction, Event, ProcessId, Source, StreamData};
 use agentsight::query::print::{Format, print};
 use agentsight::query::{Options, Session};
 use agentsight::time::WallNanos;
@@ -30,7 +30,8 @@ fn csv(session: &Session, sql: &str) -> String {
 const AGENT: ProcessId = ProcessId { pid: 7, start_ts: WallNanos(0) };
 
 fn tls(ts: i64, conn_id: u64, direction: Direction, stream_offset: u64, data: &[u8]) -> Event {
-    let body = Body::TlsData(TlsData {
+    let body = Body::Data(StreamData {
+        source: Source::Tls,
         conn_id,
         direction,
         stream_offset,
@@ -38,6 +39,7 @@ fn tls(ts: i64, conn_id: u64, direction: Direction, stream_offset: u64, data: &[
         lost_bytes: 0,
         data: data.to_vec(),
         library: "openssl".into(),
+        fd: None,
         call_ts: vec![],
         call_bytes: vec![],
     });
@@ -47,7 +49,7 @@ fn tls(ts: i64, conn_id: u64, direction: Direction, stream_offset: u64, data: &[
 #[test]
 fn joined_calls_are_rows_of_their_own() {
     let mut event = tls(5, 1, Direction::Write, 10, b"abcdefg");
-    if let Body::TlsData(tls) = &mut event.body {
+    if let Body::Data(tls) = &mut event.body {
         tls.call_ts = vec![WallNanos(5), WallNanos(8)];
         tls.call_bytes = vec![3, 4];
     }

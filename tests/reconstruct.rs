@@ -123,12 +123,12 @@ fn ended_early(events: &[Event]) -> Vec<Vec<Event>> {
     let mut cuts = Vec::new();
     for (at, event) in events.iter().enumerate() {
         let length = match &event.body {
-            Body::TlsData(data) => data.data.len(),
+            Body::Data(data) => data.data.len(),
             _ => 0,
         };
         for end in 0..=length {
             let mut cut = events[..=at].to_vec();
-            if let Body::TlsData(last) = &mut cut[at].body
+            if let Body::Data(last) = &mut cut[at].body
                 && end < length
             {
                 last.data.truncate(end);
@@ -158,7 +158,7 @@ fn reordering_within_a_window_changes_nothing() {
         // Neighbours of one stream change places; ends stay where they are.
         for at in (0..shuffled.len().saturating_sub(1)).step_by(2) {
             let is_one_stream = match (&shuffled[at].body, &shuffled[at + 1].body) {
-                (Body::TlsData(one), Body::TlsData(other)) => {
+                (Body::Data(one), Body::Data(other)) => {
                     (one.conn_id, one.direction) == (other.conn_id, other.direction)
                 }
                 _ => false,
@@ -197,7 +197,7 @@ proptest! {
             let start = start.index(bytes.len());
             let end = (start + length).min(bytes.len());
             let before = ended_before(&bytes, start);
-            let is_data = |event: &&Event| matches!(event.body, Body::TlsData(_));
+            let is_data = |event: &&Event| matches!(event.body, Body::Data(_));
             let lost = bytes[start..end].iter().filter(|event| !is_data(event));
             let damaged: Vec<_> =
                 bytes[..start].iter().chain(lost).chain(&bytes[end..]).cloned().collect();
@@ -215,7 +215,7 @@ proptest! {
             let mut events = events(&steps, Cut::Joined);
             for (at, value) in &changes {
                 let event = at.index(events.len());
-                if let Body::TlsData(data) = &mut events[event].body
+                if let Body::Data(data) = &mut events[event].body
                     && !data.data.is_empty()
                 {
                     let at = at.index(data.data.len());

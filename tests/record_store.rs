@@ -107,7 +107,7 @@ fn key(path: &Path, name: &str) -> Option<String> {
 fn stream(rows: &[(u64, Event)]) -> (String, u64, u64) {
     let (mut hash, mut first, mut next) = (Sha256::new(), None, 0);
     for (_, event) in rows {
-        let Body::TlsData(tls) = &event.body else { continue };
+        let Body::Data(tls) = &event.body else { continue };
         if tls.conn_id == 77 {
             let expected = *first.get_or_insert(tls.stream_offset);
             assert!(next == tls.stream_offset || expected == tls.stream_offset, "no hole");

@@ -90,7 +90,7 @@ fn recording(turns: usize, seed: u64) -> Vec<Event> {
 fn streams(events: impl IntoIterator<Item = Event>) -> BTreeMap<(u64, Direction), String> {
     let mut hashes: BTreeMap<(u64, Direction), Sha256> = BTreeMap::new();
     for event in events {
-        if let Body::TlsData(tls) = event.body {
+        if let Body::Data(tls) = event.body {
             hashes.entry((tls.conn_id, tls.direction)).or_default().update(&tls.data);
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use agentsight::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
+    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
+    StreamData,
 };
 use agentsight::time::WallNanos;
 use agentsight::trace::{Limits, Reader};
@@ -79,7 +80,7 @@ prop_compose! {
         conn_id in any::<u64>(), write in any::<bool>(), stream_offset in quantity(),
         lost_bytes in 0..1_000_000_u64, data in payload(), library in ".{0,9}",
         calls in proptest::collection::vec((any::<i64>(), 1..1000_u64), 0..4),
-    ) -> TlsData {
+    ) -> StreamData {
         let data_bytes = data.len() as u64 + lost_bytes;
         let (call_ts, mut call_bytes): (Vec<_>, Vec<_>) =
             calls.into_iter().map(|(ts, bytes)| (WallNanos(ts), bytes % (data_bytes / 4 + 1))).unzip();
@@ -88,8 +89,10 @@ prop_compose! {
             *last = data_bytes - before;
         }
         let direction = if write { Direction::Write } else { Direction::Read };
-        TlsData {
+        StreamData {
+            source: Source::Tls,
             conn_id, direction, stream_offset, data_bytes, lost_bytes, data, library, call_ts,
+            fd: None,
             call_bytes,
         }
     }
@@ -119,7 +122,7 @@ fn body() -> impl Strategy<Value = Body> {
         image().prop_map(Body::ProcessExec),
         (any::<u32>(), any::<u32>()).prop_map(|(ppid, uid)| Body::ProcessFork(Fork { ppid, uid })),
         exit().prop_map(Body::ProcessExit),
-        tls_data().prop_map(Body::TlsData),
+        tls_data().prop_map(Body::Data),
         any::<u64>().prop_map(|conn_id| Body::TlsClose { conn_id }),
         sample().prop_map(Body::Sample),
         sample().prop_map(Body::RecorderSample),
@@ -148,7 +151,7 @@ proptest! {
     ) {
         // One connection each, so that only time decides the order.
         for (index, event) in events.iter_mut().enumerate() {
-            if let Body::TlsData(tls) = &mut event.body {
+            if let Body::Data(tls) = &mut event.body {
                 tls.conn_id = tls.conn_id & !0xFF | index as u64;
             }
         }
@@ -243,7 +246,7 @@ fn a_stream_is_read_in_offset_order_even_where_times_disagree() {
     write(&path, &events, Limits::default());
     let mut streams: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for event in read(&path) {
-        let Body::TlsData(tls) = event.body else { panic!("expected tls_data") };
+        let Body::Data(tls) = event.body else { panic!("expected tls_data") };
         let stream = streams.entry(tls.conn_id).or_default();
         assert_eq!(stream.len() as u64, tls.stream_offset);
         stream.extend(tls.data);

@@ -232,7 +232,7 @@ fn read(path: &Path) -> (Vec<Event>, Offsets, Completeness) {
     assert_eq!(reader.skipped(), Skipped::default());
     let mut streams: BTreeMap<u64, u64> = BTreeMap::new();
     for event in &events {
-        let Body::TlsData(tls) = &event.body else { panic!("expected tls_data, found {event:?}") };
+        let Body::Data(tls) = &event.body else { panic!("expected tls_data, found {event:?}") };
         let end = streams.entry(tls.conn_id).or_default();
         assert_eq!(*end, tls.stream_offset, "a gap in stream {}", tls.conn_id);
         let expected = content(tls.conn_id as usize, tls.stream_offset, tls.data.len());

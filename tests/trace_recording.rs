@@ -240,7 +240,7 @@ fn large_bursts_are_stored_once_in_the_log_as_in_the_file() {
     let mut recording = begin(&path, Limits::default());
     let mut payload_bytes = 0;
     resend_history(20, 3, &mut |event| {
-        if let Body::TlsData(tls) = &event.body {
+        if let Body::Data(tls) = &event.body {
             payload_bytes += tls.data_bytes;
         }
         recording.push(event).unwrap();

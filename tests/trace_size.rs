@@ -37,11 +37,11 @@ fn history_that_is_sent_again_is_stored_once() {
     // Every call is still there with its own bytes, per stream.
     let mut sent: BTreeMap<Direction, Vec<u8>> = BTreeMap::new();
     resend_history(60, 7, &mut |event| {
-        let Body::TlsData(tls) = event.body else { return };
+        let Body::Data(tls) = event.body else { return };
         sent.entry(tls.direction).or_default().extend(tls.data);
     });
     for event in read(&path) {
-        let Body::TlsData(tls) = event.body else { panic!("expected tls_data") };
+        let Body::Data(tls) = event.body else { panic!("expected tls_data") };
         let from = tls.stream_offset as usize;
         let stored = &sent[&tls.direction][from..from + tls.data_bytes as usize];
         assert!(tls.data == stored, "stream {:?} differs at {from}", tls.direction);

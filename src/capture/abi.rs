@@ -26,7 +26,7 @@ macro_rules! wire_integers {
         }
     )*};
 }
-wire_integers!(u8, u32, u64);
+wire_integers!(u8, u16, u32, u64);
 
 impl<const N: usize> Wire for [u8; N] {
     const BYTES: usize = N;
@@ -38,11 +38,11 @@ impl<const N: usize> Wire for [u8; N] {
     }
 }
 
-impl Wire for [u64; LOSS_COUNT] {
+impl<const N: usize> Wire for [u64; N] {
     const BYTES: usize = size_of::<Self>();
 
     fn take(bytes: &mut &[u8]) -> Option<Self> {
-        let mut values = [0; LOSS_COUNT];
+        let mut values = [0; N];
         for value in &mut values {
             *value = u64::take(bytes)?;
         }
@@ -101,7 +101,23 @@ constants! {
     EVENT_TLS_CLOSE: u32 = 5;
     /// [`EventHeader::kind`] of [`ExecArgvEvent`].
     EVENT_EXEC_ARGV: u32 = 6;
-    /// User space has yet to decide whether the process is to be observed.
+    /// [`EventHeader::kind`] of a [`DataEvent`]: plaintext of a socket.
+    EVENT_SOCKET_DATA: u32 = 7;
+    /// [`EventHeader::kind`] of a [`DataEvent`]: through a pipe or socket pair.
+    EVENT_STDIO_DATA: u32 = 8;
+    /// [`EventHeader::kind`] of a [`DataEvent`]: start of a TLS handshake.
+    EVENT_TLS_HELLO: u32 = 9;
+    /// [`EventHeader::kind`] of a [`DataEvent`]: a DNS message.
+    EVENT_DNS_DATA: u32 = 10;
+    /// [`EventHeader::kind`] of [`ChannelEvent`].
+    EVENT_CHANNEL_OPEN: u32 = 11;
+    /// [`EventHeader::kind`] of [`ChannelCloseEvent`].
+    EVENT_CHANNEL_CLOSE: u32 = 12;
+    /// [`EventHeader::kind`] of [`TlsSocketEvent`].
+    EVENT_TLS_SOCKET: u32 = 13;
+    /// [`EventHeader::kind`] of [`PathEvent`].
+    EVENT_PATH: u32 = 14;
+    /// Of a fork, exec or exit: user space has yet to decide whether the process is to be observed.
     HEADER_PROVISIONAL: u32 = 1;
     /// The process matched the filters itself.
     EXEC_MATCHED: u32 = 1;
@@ -115,6 +131,66 @@ constants! {
     DIRECTION_WRITE: u8 = 1;
     /// [`DataEvent::fd`] where the library hides it.
     NO_FD: u32 = 4_294_967_295;
+    /// [`ChannelEvent::channel_type`]: TCP.
+    CHANNEL_TCP: u8 = 1;
+    /// [`ChannelEvent::channel_type`]: UDP.
+    CHANNEL_UDP: u8 = 2;
+    /// [`ChannelEvent::channel_type`]: Unix socket.
+    CHANNEL_UNIX: u8 = 3;
+    /// [`ChannelEvent::channel_type`]: pipe.
+    CHANNEL_PIPE: u8 = 4;
+    /// [`ChannelEvent::role`]: was open when it was first seen.
+    ROLE_UNKNOWN: u8 = 0;
+    /// [`ChannelEvent::role`]: this process connected it.
+    ROLE_CONNECT: u8 = 1;
+    /// [`ChannelEvent::role`]: this process accepted it.
+    ROLE_ACCEPT: u8 = 2;
+    /// Bytes of an internet address.
+    ADDRESS_BYTES: usize = 16;
+    /// Bytes of the path of a Unix socket.
+    UNIX_PATH_BYTES: usize = 108;
+    /// [`TlsSocketEvent::confidence`]: seen inside a call.
+    CONFIDENCE_CERTAIN: u32 = 1;
+    /// [`TlsSocketEvent::confidence`]: seen next to a call, twice.
+    CONFIDENCE_LIKELY: u32 = 2;
+    /// [`PathEvent::operation`]: the process uses this file from here on.
+    PATH_OPEN: u16 = 1;
+    /// [`PathEvent::operation`]: could not be opened.
+    PATH_OPEN_FAILED: u16 = 2;
+    /// [`PathEvent::operation`]: renamed.
+    PATH_RENAME: u16 = 3;
+    /// [`PathEvent::operation`]: unlinked.
+    PATH_UNLINK: u16 = 4;
+    /// [`PathEvent::operation`]: directory removed.
+    PATH_RMDIR: u16 = 5;
+    /// [`PathEvent::operation`]: directory made.
+    PATH_MKDIR: u16 = 6;
+    /// [`PathEvent::operation`]: truncated.
+    PATH_TRUNCATE: u16 = 7;
+    /// [`PathEvent::operation`]: hard link made.
+    PATH_LINK: u16 = 8;
+    /// [`PathEvent::operation`]: symbolic link made.
+    PATH_SYMLINK: u16 = 9;
+    /// [`PathEvent::flags`]: the open made the file.
+    PATH_CREATED: u32 = 1_073_741_824;
+    /// [`PathEvent::flags`]: components nearest to the root are missing.
+    PATH_TRUNCATED: u32 = 2_147_483_648;
+    /// [`PathEvent::flags`]: it is a directory.
+    PATH_DIRECTORY: u32 = 536_870_912;
+    /// [`PathEvent::flags`]: it was open before it was first seen.
+    PATH_INHERITED: u32 = 268_435_456;
+    /// [`FileUseKey::device`] of an open that failed, plus the errno.
+    DEVICE_FAILED: u64 = 4_294_967_296;
+    /// [`Connection::protocol`]: not told yet.
+    PROTOCOL_UNKNOWN: u8 = 0;
+    /// [`Connection::protocol`]: none of interest.
+    PROTOCOL_OTHER: u8 = 1;
+    /// [`Connection::protocol`]: TLS.
+    PROTOCOL_TLS: u8 = 2;
+    /// [`Connection::protocol`]: HTTP in plain text.
+    PROTOCOL_HTTP: u8 = 3;
+    /// [`Connection::protocol`]: HTTP, until a tunnel stands.
+    PROTOCOL_HTTP_CONNECT: u8 = 4;
     /// Ledger index of `process_fork`.
     CLASS_PROCESS_FORK: usize = 0;
     /// Ledger index of `process_exec`; its bytes are those of the argument area.
@@ -125,8 +201,28 @@ constants! {
     CLASS_TLS_DATA: usize = 3;
     /// Ledger index of `tls_close`.
     CLASS_TLS_CLOSE: usize = 4;
+    /// Ledger index of `socket_data`.
+    CLASS_SOCKET_DATA: usize = 5;
+    /// Ledger index of `stdio_data`.
+    CLASS_STDIO_DATA: usize = 6;
+    /// Ledger index of `tls_hello`.
+    CLASS_TLS_HELLO: usize = 7;
+    /// Ledger index of `dns_data`.
+    CLASS_DNS_DATA: usize = 8;
+    /// Ledger index of `channel_open`.
+    CLASS_CHANNEL_OPEN: usize = 9;
+    /// Ledger index of `channel_close`.
+    CLASS_CHANNEL_CLOSE: usize = 10;
+    /// Ledger index of `tls_socket`.
+    CLASS_TLS_SOCKET: usize = 11;
+    /// Ledger index of the records that tell paths of files; they are no events.
+    CLASS_FILE_PATH: usize = 12;
+    /// Ledger index of `file_op`.
+    CLASS_FILE_OP: usize = 13;
+    /// Ledger index of `file_access`: only what could not be counted.
+    CLASS_FILE_ACCESS: usize = 14;
     /// Number of ledger entries.
-    CLASS_COUNT: usize = 5;
+    CLASS_COUNT: usize = 15;
     /// Loss index: no room in the ring.
     LOSS_RING_FULL: usize = 0;
     /// Loss index: memory of the traced process could not be read.
@@ -135,8 +231,10 @@ constants! {
     LOSS_TRUNCATED: usize = 2;
     /// Loss index: no room in a map that the event needs.
     LOSS_MAP_FULL: usize = 3;
+    /// Loss index: moved without passing through memory of the process.
+    LOSS_BYPASSED: usize = 4;
     /// Number of loss causes.
-    LOSS_COUNT: usize = 4;
+    LOSS_COUNT: usize = 5;
     /// The process matched the filters itself.
     TRACKED_MATCHED: u32 = 1;
     /// User space has yet to decide about the process and its children.
@@ -274,6 +372,128 @@ wire_structs! {
         generation_boot_ns: u64,
     }
 
+    /// A channel is used for the first time by a process.
+    ChannelEvent {
+        /// Header.
+        header: EventHeader,
+        /// Address in the kernel.
+        handle: u64,
+        /// When this use of the address was first seen.
+        generation_boot_ns: u64,
+        /// Inode number.
+        inode: u64,
+        /// Inode number of the other end of a Unix socket; 0 unknown.
+        peer_inode: u64,
+        /// Local address, network order.
+        local_address: [u8; ADDRESS_BYTES],
+        /// Remote address, network order.
+        remote_address: [u8; ADDRESS_BYTES],
+        /// Local port.
+        local_port: u16,
+        /// Remote port.
+        remote_port: u16,
+        /// `AF_*`; 0 for a pipe.
+        family: u16,
+        /// errno of a refused connect(2).
+        error: u16,
+        /// File descriptor.
+        fd: u32,
+        /// `CHANNEL_*` (`type` in C).
+        channel_type: u8,
+        /// `ROLE_*`.
+        role: u8,
+        /// Zero.
+        _pad: [u8; 2],
+        /// Path of a Unix socket.
+        path: [u8; UNIX_PATH_BYTES],
+        /// Length of it.
+        path_bytes: u32,
+    }
+
+    /// A process closed a channel.
+    ChannelCloseEvent {
+        /// Header.
+        header: EventHeader,
+        /// Address in the kernel.
+        handle: u64,
+        /// When this use of the address was first seen.
+        generation_boot_ns: u64,
+        /// Bytes read, captured or not.
+        read_bytes: u64,
+        /// Bytes written, captured or not.
+        written_bytes: u64,
+    }
+
+    /// Which socket carries a TLS connection.
+    TlsSocketEvent {
+        /// Header.
+        header: EventHeader,
+        /// Address of the library's connection object.
+        handle: u64,
+        /// Its generation.
+        generation_boot_ns: u64,
+        /// Handle of the socket.
+        socket: u64,
+        /// Its generation.
+        socket_generation_boot_ns: u64,
+        /// `CONFIDENCE_*`.
+        confidence: u32,
+        /// Zero.
+        _pad: u32,
+    }
+
+    /// A process did something to a path; path, base, new path and new base follow.
+    PathEvent {
+        /// Header.
+        header: EventHeader,
+        /// What was opened or could not be.
+        key: FileUseKey,
+        /// `PATH_*` and those of open(2).
+        flags: u32,
+        /// `PATH_*`.
+        operation: u16,
+        /// errno of an open that failed.
+        error: u16,
+        /// Length of the path as given.
+        path_bytes: u16,
+        /// Length of the components it is relative to.
+        base_bytes: u16,
+        /// Length of the second path as given.
+        new_path_bytes: u16,
+        /// Length of the components that is relative to.
+        new_base_bytes: u16,
+    }
+
+    /// Key of the file_uses map.
+    FileUseKey {
+        /// Inode number, or hash of the path.
+        file: u64,
+        /// Device number, or [`DEVICE_FAILED`] plus the errno.
+        device: u64,
+        /// Thread-group id.
+        pid: u32,
+        /// Of the inode.
+        inode_generation: u32,
+    }
+
+    /// Value of the file_uses map.
+    FileUse {
+        /// First use.
+        first_boot_ns: u64,
+        /// Last use.
+        last_boot_ns: u64,
+        /// Opens.
+        opens: u64,
+        /// Reads.
+        reads: u64,
+        /// Bytes read.
+        read_bytes: u64,
+        /// Writes.
+        writes: u64,
+        /// Bytes written.
+        written_bytes: u64,
+    }
+
     /// One class of events in the ledger.
     LedgerEntry {
         /// Events that came about.
@@ -302,6 +522,34 @@ wire_structs! {
         _pad: u32,
     }
 
+    /// Value of the connections map.
+    Connection {
+        /// When this use of its address was first seen.
+        generation_boot_ns: u64,
+        /// Bytes moved so far, by `DIRECTION_*`.
+        stream_offset: [u64; 2],
+        /// Of a TLS connection: the socket that carries it.
+        socket: u64,
+        /// Of a TLS connection: the socket that may.
+        candidate: u64,
+        /// Of a channel: its inode number.
+        inode: u64,
+        /// Of a channel: the descriptor last used.
+        fd: u32,
+        /// Of a channel: how many descriptors it is used by.
+        descriptors: u32,
+        /// `CHANNEL_*`; 0 for a TLS connection.
+        channel_type: u8,
+        /// `ROLE_*`.
+        role: u8,
+        /// `PROTOCOL_*`.
+        protocol: u8,
+        /// A Unix socket without a path.
+        pair: u8,
+        /// Zero.
+        _pad: u32,
+    }
+
     /// Key of the connections map.
     ConnectionKey {
         /// Address of the connection object.
@@ -314,11 +562,27 @@ wire_structs! {
 }
 
 /// `kind` column of the events that a ledger entry counts, by `CLASS_*`.
-pub const CLASS_KINDS: [&str; CLASS_COUNT] =
-    ["process_fork", "process_exec", "process_exit", "tls_data", "tls_close"];
+pub const CLASS_KINDS: [&str; CLASS_COUNT] = [
+    "process_fork",
+    "process_exec",
+    "process_exit",
+    "tls_data",
+    "tls_close",
+    "socket_data",
+    "stdio_data",
+    "tls_hello",
+    "dns_data",
+    "channel_open",
+    "channel_close",
+    "tls_socket",
+    "file_path",
+    "file_op",
+    "file_access",
+];
 
 /// `cause` column of a loss, by `LOSS_*`.
-pub const LOSS_CAUSES: [&str; LOSS_COUNT] = ["ring_full", "copy_fault", "truncated", "map_full"];
+pub const LOSS_CAUSES: [&str; LOSS_COUNT] =
+    ["ring_full", "copy_fault", "truncated", "map_full", "bypassed"];
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,15 @@
 //! hold anything.
 
 mod decoder;
+mod files;
+mod io;
 
 pub use decoder::{Abandoned, Decoded, Decoder};
+pub use files::FileUses;
 
 use crate::capture::abi::{
-    self, CloseEvent, DataEvent, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent,
-    ProcessForkEvent, Wire,
+    self, ChannelCloseEvent, ChannelEvent, CloseEvent, DataEvent, EventHeader, ExecArgvEvent,
+    PathEvent, ProcessExecEvent, ProcessExitEvent, ProcessForkEvent, TlsSocketEvent, Wire,
 };
 use crate::time::BootNanos;
 
@@ -39,7 +42,7 @@ pub enum Record {
     },
     /// A process ended.
     Exit(ProcessExitEvent),
-    /// Plaintext.
+    /// Bytes of a connection; `event.header.kind` says which kind.
     Data {
         /// Fixed part.
         event: DataEvent,
@@ -48,6 +51,25 @@ pub enum Record {
     },
     /// A connection object was freed.
     Close(CloseEvent),
+    /// A channel is used for the first time.
+    Channel(ChannelEvent),
+    /// A channel was closed.
+    ChannelClose(ChannelCloseEvent),
+    /// Which socket carries a TLS connection.
+    TlsSocket(TlsSocketEvent),
+    /// Something was done to a path.
+    Path {
+        /// Fixed part.
+        event: PathEvent,
+        /// The path as it was given, with its NUL.
+        path: Vec<u8>,
+        /// What it is relative to, as components.
+        base: Vec<u8>,
+        /// The second path.
+        new_path: Vec<u8>,
+        /// What that is relative to.
+        new_base: Vec<u8>,
+    },
 }
 
 impl Record {
@@ -61,6 +83,10 @@ impl Record {
             Self::Exit(event) => &event.header,
             Self::Data { event, .. } => &event.header,
             Self::Close(event) => &event.header,
+            Self::Channel(event) => &event.header,
+            Self::ChannelClose(event) => &event.header,
+            Self::TlsSocket(event) => &event.header,
+            Self::Path { event, .. } => &event.header,
         }
     }
 
@@ -71,8 +97,12 @@ impl Record {
             Self::Fork(_) => abi::CLASS_PROCESS_FORK,
             Self::Exec { .. } | Self::Argv { .. } => abi::CLASS_PROCESS_EXEC,
             Self::Exit(_) => abi::CLASS_PROCESS_EXIT,
-            Self::Data { .. } => abi::CLASS_TLS_DATA,
+            Self::Data { event, .. } => data_class(event.header.kind),
             Self::Close(_) => abi::CLASS_TLS_CLOSE,
+            Self::Channel(_) => abi::CLASS_CHANNEL_OPEN,
+            Self::ChannelClose(_) => abi::CLASS_CHANNEL_CLOSE,
+            Self::TlsSocket(_) => abi::CLASS_TLS_SOCKET,
+            Self::Path { event, .. } => path_class(event.operation),
         }
     }
 
@@ -80,6 +110,25 @@ impl Record {
     #[must_use]
     pub fn boot(&self) -> BootNanos {
         BootNanos(self.header().boot_ns)
+    }
+}
+
+/// The class of a [`DataEvent`] of this kind.
+fn data_class(kind: u32) -> usize {
+    match kind {
+        abi::EVENT_SOCKET_DATA => abi::CLASS_SOCKET_DATA,
+        abi::EVENT_STDIO_DATA => abi::CLASS_STDIO_DATA,
+        abi::EVENT_TLS_HELLO => abi::CLASS_TLS_HELLO,
+        abi::EVENT_DNS_DATA => abi::CLASS_DNS_DATA,
+        _ => abi::CLASS_TLS_DATA,
+    }
+}
+
+/// The class of a [`PathEvent`] of this operation.
+fn path_class(operation: u16) -> usize {
+    match operation {
+        abi::PATH_OPEN | abi::PATH_OPEN_FAILED => abi::CLASS_FILE_PATH,
+        _ => abi::CLASS_FILE_OP,
     }
 }
 
@@ -133,7 +182,28 @@ pub fn parse(bytes: &[u8]) -> Result<Record, DecodeError> {
             let argv = variable(kind, bytes, &mut rest, event.argv_bytes)?;
             Ok(Record::Argv { event, argv })
         }
-        abi::EVENT_TLS_DATA => {
+        abi::EVENT_CHANNEL_OPEN => Ok(Record::Channel(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_CHANNEL_CLOSE => Ok(Record::ChannelClose(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_TLS_SOCKET => Ok(Record::TlsSocket(fixed(kind, bytes, &mut rest)?)),
+        abi::EVENT_PATH => {
+            let event: PathEvent = fixed(kind, bytes, &mut rest)?;
+            if !(abi::PATH_OPEN..=abi::PATH_SYMLINK).contains(&event.operation) {
+                return Err(DecodeError::Impossible { kind, field: "operation" });
+            }
+            let mut part = |length: u16| variable(kind, bytes, &mut rest, length.into());
+            Ok(Record::Path {
+                path: part(event.path_bytes)?,
+                base: part(event.base_bytes)?,
+                new_path: part(event.new_path_bytes)?,
+                new_base: part(event.new_base_bytes)?,
+                event,
+            })
+        }
+        abi::EVENT_TLS_DATA
+        | abi::EVENT_SOCKET_DATA
+        | abi::EVENT_STDIO_DATA
+        | abi::EVENT_TLS_HELLO
+        | abi::EVENT_DNS_DATA => {
             let event: DataEvent = fixed(kind, bytes, &mut rest)?;
             if event.captured_bytes > event.data_bytes {
                 return Err(DecodeError::Impossible { kind, field: "captured_bytes" });
@@ -168,9 +238,20 @@ pub fn accounted(bytes: &[u8]) -> (Option<usize>, u64, u64) {
             let event = ExecArgvEvent::take(&mut rest);
             (Some(abi::CLASS_PROCESS_EXEC), 0, payload(event.map(|event| event.argv_bytes)))
         }
-        abi::EVENT_TLS_DATA => {
+        abi::EVENT_CHANNEL_OPEN => (Some(abi::CLASS_CHANNEL_OPEN), 1, 0),
+        abi::EVENT_CHANNEL_CLOSE => (Some(abi::CLASS_CHANNEL_CLOSE), 1, 0),
+        abi::EVENT_TLS_SOCKET => (Some(abi::CLASS_TLS_SOCKET), 1, 0),
+        abi::EVENT_PATH => {
+            let operation = PathEvent::take(&mut rest).map(|event| event.operation);
+            (operation.map(path_class), 1, 0)
+        }
+        abi::EVENT_TLS_DATA
+        | abi::EVENT_SOCKET_DATA
+        | abi::EVENT_STDIO_DATA
+        | abi::EVENT_TLS_HELLO
+        | abi::EVENT_DNS_DATA => {
             let event = DataEvent::take(&mut rest);
-            (Some(abi::CLASS_TLS_DATA), 1, payload(event.map(|event| event.captured_bytes)))
+            (Some(data_class(header.kind)), 1, payload(event.map(|event| event.captured_bytes)))
         }
         _ => (None, 1, 0),
     }

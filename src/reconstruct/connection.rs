@@ -23,7 +23,7 @@ use super::http1::head::ResponseHead;
 use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece, Stream};
-use crate::event::{Direction, ProcessId, TlsData};
+use crate::event::{Direction, ProcessId, StreamData};
 use crate::time::WallNanos;
 
 /// Response bytes that wait for their request. They precede it only by as much as the recorder
@@ -99,7 +99,7 @@ impl Connection {
     }
 
     /// Takes one event of this connection.
-    pub(crate) fn push(&mut self, ts: WallNanos, data: &TlsData, context: &mut Context<'_>) {
+    pub(crate) fn push(&mut self, ts: WallNanos, data: &StreamData, context: &mut Context<'_>) {
         if self.opaque {
             return;
         }

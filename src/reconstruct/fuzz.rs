@@ -9,7 +9,7 @@ use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece};
 use super::{Options, Reconstructor, body, llm, sse};
-use crate::event::{Body, Direction, Event, Exit, ProcessId, TlsData};
+use crate::event::{Body, Direction, Event, Exit, ProcessId, Source, StreamData};
 use crate::time::WallNanos;
 
 /// Bytes as a script of events: joined, reordered, overlapping, lost, closed.
@@ -51,7 +51,8 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
     let body = match op >> 6 {
         3 if op & 8 == 0 => Body::TlsClose { conn_id },
         3 => Body::ProcessExit(Exit::default()),
-        _ => Body::TlsData(TlsData {
+        _ => Body::Data(StreamData {
+            source: Source::Tls,
             conn_id,
             direction,
             stream_offset,
@@ -59,6 +60,7 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
             lost_bytes,
             data: data.to_vec(),
             library: String::new(),
+            fd: None,
             call_ts: if op >> 6 == 2 { vec![WallNanos(ts); 2] } else { Vec::new() },
             call_bytes: if op >> 6 == 2 { vec![3, u64::MAX] } else { Vec::new() },
         }),

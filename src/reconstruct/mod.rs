@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use self::connection::{Connection, Context};
 use self::exchange::Ending;
 use self::finding::Finding;
-use crate::event::{Body, Event, ProcessId, TlsData};
+use crate::event::{Body, Event, ProcessId, StreamData};
 use crate::time::WallNanos;
 
 /// What is wanted of a reconstruction.
@@ -101,8 +101,12 @@ impl Reconstructor {
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
         self.pushed += 1;
         match &event.body {
-            Body::TlsData(data) => self.tls_data(event.ts, event.process, data, findings),
-            Body::TlsClose { conn_id } => self.end_connection(*conn_id, Ending::Closed, findings),
+            Body::Data(data) if data.source.is_plaintext() => {
+                self.data(event.ts, event.process, data, findings);
+            }
+            Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
+                self.end_connection(*conn_id, Ending::Closed, findings)
+            }
             Body::ProcessExit(_) => self.end_process(event.process, findings),
             _ => {}
         }
@@ -115,11 +119,11 @@ impl Reconstructor {
         }
     }
 
-    fn tls_data(
+    fn data(
         &mut self,
         ts: WallNanos,
         process: Option<ProcessId>,
-        data: &TlsData,
+        data: &StreamData,
         findings: &mut dyn FnMut(Finding),
     ) {
         if !self.connections.contains_key(&data.conn_id)
@@ -169,6 +173,7 @@ impl Reconstructor {
 mod tests {
     use super::*;
     use crate::event::Direction;
+    use crate::event::Source;
 
     fn written(conn_id: u64, pid: u32, text: &str) -> Event {
         Event {
@@ -176,7 +181,8 @@ mod tests {
             process: Some(ProcessId { pid, start_ts: WallNanos(0) }),
             tid: None,
             comm: None,
-            body: Body::TlsData(TlsData {
+            body: Body::Data(StreamData {
+                source: Source::Tls,
                 conn_id,
                 direction: Direction::Write,
                 stream_offset: 0,
@@ -184,6 +190,7 @@ mod tests {
                 lost_bytes: 0,
                 data: text.as_bytes().to_vec(),
                 library: String::new(),
+                fd: None,
                 call_ts: Vec::new(),
                 call_bytes: Vec::new(),
             }),

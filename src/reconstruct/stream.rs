@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::TlsData;
+use crate::event::StreamData;
 use crate::time::WallNanos;
 
 /// The next part of a stream.
@@ -84,7 +84,7 @@ impl Stream {
     pub(crate) fn push(
         &mut self,
         event_ts: WallNanos,
-        data: &TlsData,
+        data: &StreamData,
         sink: &mut dyn FnMut(Piece<'_>),
     ) {
         let captured = data.data.len() as u64;
@@ -215,7 +215,7 @@ impl Held {
 }
 
 /// The captured bytes of an event by call: time and length, lengths summing to `data.data.len()`.
-fn calls(event_ts: WallNanos, data: &TlsData) -> impl Iterator<Item = (WallNanos, usize)> {
+fn calls(event_ts: WallNanos, data: &StreamData) -> impl Iterator<Item = (WallNanos, usize)> {
     let captured = data.data.len();
     let mut used = 0_usize;
     let last_ts = data.call_ts.last().copied().unwrap_or(event_ts);
@@ -240,9 +240,11 @@ mod tests {
 
     use super::*;
     use crate::event::Direction;
+    use crate::event::Source;
 
-    fn event(offset: u64, data: &[u8], lost_bytes: u64) -> TlsData {
-        TlsData {
+    fn event(offset: u64, data: &[u8], lost_bytes: u64) -> StreamData {
+        StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction: Direction::Read,
             stream_offset: offset,
@@ -250,13 +252,14 @@ mod tests {
             lost_bytes,
             data: data.to_vec(),
             library: "openssl".into(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }
     }
 
     /// Bytes as they are, a gap as its length in braces.
-    fn text(stream: &mut Stream, events: &[(i64, TlsData)], flush: bool) -> String {
+    fn text(stream: &mut Stream, events: &[(i64, StreamData)], flush: bool) -> String {
         let mut out = String::new();
         let mut sink = |piece: Piece<'_>| match piece.content {
             Content::Data(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),

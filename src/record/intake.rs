@@ -7,7 +7,7 @@ use super::live::Live;
 use super::probing::{Probing, Report};
 use super::sink::Sink;
 use crate::capture::clock;
-use crate::event::{Body, Event, ProcessId};
+use crate::event::{Body, Event, ProcessId, Source};
 use crate::time::{ClockAnchor, WallNanos};
 
 /// The events' way to the trace.
@@ -55,7 +55,7 @@ impl Intake {
                     self.probing.look_into(id, comm, image, Instant::now());
                 }
             }
-            Body::TlsData(_) => self.saw_plaintext = true,
+            Body::Data(data) if data.source == Source::Tls => self.saw_plaintext = true,
             Body::Loss(loss) => {
                 self.lost.0 += loss.lost_events;
                 self.lost.1 += loss.lost_bytes;

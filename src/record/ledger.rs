@@ -15,6 +15,9 @@ use crate::capture::abi::LedgerEntry;
 use crate::capture::bpf::ClassLedger;
 use crate::trace::{ClassAccount, Tally, Totals};
 
+/// Classes of records that serve other events and have no rows; only their losses are told.
+const NO_ROWS: [&str; 1] = ["file_path"];
+
 /// What was observed, to be compared with what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -50,6 +53,10 @@ impl Observed {
                 class.entry.attempted_events.wrapping_sub(decoded.unselected_events),
                 class.entry.attempted_bytes.wrapping_sub(decoded.unselected_bytes),
             );
+            if NO_ROWS.contains(&class.event_class) {
+                // What arrived did its part.
+                account.attempted.events -= class.decoded.events.min(account.attempted.events);
+            }
         }
         for (kind, events) in &self.here {
             accounts.entry(kind).or_default().attempted.add(*events, 0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::retention::Retention;
 use super::selectors::Selectors;
 use super::trigger::Condition;
+use crate::capture::bpf::WatchIo;
 use crate::trace::Sync;
 
 /// What to record and where to.
@@ -32,6 +33,8 @@ pub struct Options {
     pub snapshot_on: Vec<Condition>,
     /// Size of the buffer between kernel and recorder.
     pub buffer_bytes: u32,
+    /// What of files, sockets and pipes is recorded.
+    pub io: WatchIo,
     /// What is made to survive a power failure.
     pub sync: Sync,
     /// The command line as typed, for the metadata.

@@ -57,7 +57,7 @@ pub fn warning(redactor: &Redactor) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Body, Direction, Event, TlsData};
+    use crate::event::{Body, Direction, Event, Source, StreamData};
     use crate::time::WallNanos;
 
     fn metadata() -> Metadata {
@@ -92,7 +92,8 @@ mod tests {
         let mut redactor = start(true, &mut metadata()).unwrap().unwrap();
         assert_eq!(warning(&redactor), None);
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        let body = Body::TlsData(TlsData {
+        let body = Body::Data(StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction: Direction::Write,
             stream_offset: 0,
@@ -100,6 +101,7 @@ mod tests {
             lost_bytes: 0,
             data: preface.to_vec(),
             library: "openssl".into(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         });

@@ -38,6 +38,8 @@ use crate::trace::{self, Entry};
 const POLL: Duration = Duration::from_millis(10);
 /// How often the loss counters are read, and so how finely a loss is placed in time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is told what was done to files; a killed recorder does not tell the last of it.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the clocks are read again, to see whether one was set or the machine suspended.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -85,6 +87,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
+    session.capture.watch_io(!session.intake.live.is_empty())?;
     session.open(&names, owner.as_ref(), options)?;
 
     if !options.redact {
@@ -182,6 +185,7 @@ impl Session {
             command_lines: scope.command_lines.clone(),
             users: scope.users.clone(),
             payload_ring_bytes: options.buffer_bytes,
+            io: options.io,
             ..bpf::Options::default()
         })?;
         let anchor = capture.clock_anchor();
@@ -316,10 +320,13 @@ impl Session {
         let mut sample_due = started;
         let mut ledger_due = started + LEDGER_INTERVAL;
         let mut anchor_due = started + ANCHOR_INTERVAL;
+        let mut files_due = started + FILES_INTERVAL;
         let mut status = None;
         let mut forwarded = false;
         let end = loop {
             self.drain(POLL)?;
+            // Not while nothing is observed: it costs every process of the machine.
+            self.capture.watch_io(!self.intake.live.is_empty())?;
             let reports = self.intake.reports(Instant::now());
             self.attach(reports, say);
             let now = Instant::now();
@@ -331,6 +338,10 @@ impl Session {
             if now >= ledger_due {
                 self.read_ledger()?;
                 ledger_due = now + LEDGER_INTERVAL;
+            }
+            if now >= files_due {
+                self.capture.report_files(&mut |event| self.intake.take(event));
+                files_due = now + FILES_INTERVAL;
             }
             if now >= anchor_due {
                 if self.anchors.take(clock::anchor()) {

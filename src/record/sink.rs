@@ -79,7 +79,7 @@ impl Sink {
     /// Takes in one event; waits while the writer is behind by more than the queue holds.
     pub fn push(&mut self, event: Event) {
         let payload_bytes = match &event.body {
-            Body::TlsData(tls) => tls.data.len(),
+            Body::Data(tls) => tls.data.len(),
             Body::ProcessExec(image) | Body::ProcessSeen(image) => {
                 image.argv.iter().map(String::len).sum()
             }

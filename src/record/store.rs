@@ -425,7 +425,7 @@ fn failed(path: &std::path::Path, source: std::io::Error) -> OutputError {
 
 fn payload_bytes(event: &Event) -> u64 {
     match &event.body {
-        crate::event::Body::TlsData(tls) => tls.data.len() as u64,
+        crate::event::Body::Data(tls) => tls.data.len() as u64,
         _ => 0,
     }
 }

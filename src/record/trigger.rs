@@ -9,7 +9,7 @@ mod text;
 
 use std::collections::HashSet;
 
-use crate::event::{Body, Direction, Event, ProcessId, TlsData};
+use crate::event::{Body, Direction, Event, ProcessId, StreamData};
 use crate::time::WallNanos;
 
 pub use condition::{Compare, Condition};
@@ -87,8 +87,10 @@ impl Trigger {
     fn is_met(&mut self, event: &Event) -> bool {
         if let Some(scan) = &mut self.scan {
             return match &event.body {
-                Body::TlsData(tls) => scan.push(tls),
-                Body::TlsClose { conn_id } => scan.close(*conn_id),
+                Body::Data(data) if data.source.is_plaintext() => scan.push(data),
+                Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
+                    scan.close(*conn_id)
+                }
                 _ => false,
             };
         }
@@ -99,8 +101,10 @@ impl Trigger {
             (Condition::Signal(wanted), Body::ProcessExit(exit)) => {
                 exit.signal.is_some_and(|found| wanted.is_none_or(|wanted| wanted == found))
             }
-            (Condition::HttpStatus(compare, status), Body::TlsData(tls)) => {
-                statuses(tls).any(|found| compare.holds(f64::from(found), f64::from(*status)))
+            (Condition::HttpStatus(compare, status), Body::Data(data))
+                if data.source.is_plaintext() =>
+            {
+                statuses(data).any(|found| compare.holds(f64::from(found), f64::from(*status)))
             }
             (Condition::Rss(compare, bytes), Body::Sample(sample)) => {
                 let holds = compare.holds(sample.rss_bytes as f64, *bytes as f64);
@@ -133,7 +137,7 @@ impl Trigger {
 
 /// The statuses of the response heads that begin where a call begins, as nearly all do: a head that
 /// follows another message within one call, or is split within its first line, is not seen.
-fn statuses(tls: &TlsData) -> impl Iterator<Item = u16> {
+fn statuses(tls: &StreamData) -> impl Iterator<Item = u16> {
     let is_read = tls.direction == Direction::Read;
     let mut at = Some(0_usize).filter(|_| is_read);
     let mut calls = tls.call_bytes.iter();
@@ -158,6 +162,7 @@ fn status(head: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Source;
     use crate::event::{Exit, Sample};
 
     fn event(ts_ms: i64, body: Body) -> Event {
@@ -166,7 +171,8 @@ mod tests {
     }
 
     fn read(data: &[u8], calls: &[u64]) -> Body {
-        Body::TlsData(TlsData {
+        Body::Data(StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction: Direction::Read,
             stream_offset: 0,
@@ -174,6 +180,7 @@ mod tests {
             lost_bytes: 0,
             data: data.to_vec(),
             library: "openssl".into(),
+            fd: None,
             call_ts: calls.iter().map(|_| WallNanos(0)).collect(),
             call_bytes: calls.to_vec(),
         })

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Redactor;
-use crate::event::{Body, Direction, Event, Exit, Image, ProcessId, TlsData};
+use crate::event::{Body, Direction, Event, Exit, Image, ProcessId, Source, StreamData};
 use crate::time::WallNanos;
 
 /// Bytes as a script of events: calls cut, lost, reordered and paused at will, connections and
@@ -44,7 +44,7 @@ struct Streams {
 impl Streams {
     fn add(&mut self, event: &Event) {
         let (key, shape, bytes) = match &event.body {
-            Body::TlsData(tls) => (
+            Body::Data(tls) => (
                 (tls.conn_id, tls.direction as u8),
                 (event.ts, tls.stream_offset, tls.data.len(), tls.lost_bytes),
                 tls.data.len(),
@@ -82,7 +82,8 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
             let argv = text.split('\0').map(str::to_owned).collect();
             Body::ProcessExec(Image { argv, ..Image::default() })
         }
-        _ => Body::TlsData(TlsData {
+        _ => Body::Data(StreamData {
+            source: Source::Tls,
             conn_id,
             direction,
             stream_offset,
@@ -90,6 +91,7 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
             lost_bytes,
             data: data.to_vec(),
             library: String::new(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }),
@@ -121,7 +123,7 @@ fn bodies(script: &[u8]) {
     let mut redactor = Redactor::new([7; 32]);
     let mut redacted = Vec::new();
     let mut take = |event: Event| match event.body {
-        Body::TlsData(tls) => redacted.extend_from_slice(&tls.data),
+        Body::Data(tls) => redacted.extend_from_slice(&tls.data),
         _ => unreachable!("only calls were given"),
     };
     // The lengths of the calls come from the script, too.

@@ -65,8 +65,12 @@ impl Redactor {
     pub fn push(&mut self, mut event: Event, out: &mut impl FnMut(Event)) {
         self.flush_older_than(WallNanos(event.ts.0.saturating_sub(MAX_HOLD_NS)), out);
         match &mut event.body {
-            Body::TlsData(_) => return self.streams.push(event, &mut self.mask, out),
-            Body::TlsClose { conn_id } => self.streams.end(*conn_id, &mut self.mask, out),
+            Body::Data(data) if data.source.is_plaintext() => {
+                return self.streams.push(event, &mut self.mask, out);
+            }
+            Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
+                self.streams.end(*conn_id, &mut self.mask, out)
+            }
             Body::ProcessExit(_) => self.streams.end_process(event.process, &mut self.mask, out),
             Body::ProcessSeen(image) | Body::ProcessExec(image) => {
                 argv::redact(&mut image.argv, &mut self.mask);

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::http1::{Edit, Output, Parser, Shared};
 use super::mask::{Mask, Span};
-use crate::event::{Body, Direction, Event, ProcessId, TlsData};
+use crate::event::{Body, Direction, Event, ProcessId, StreamData};
 use crate::time::WallNanos;
 
 /// Events of one direction that may wait.
@@ -68,16 +68,16 @@ struct Held {
 }
 
 impl Held {
-    fn tls(&mut self) -> Option<&mut TlsData> {
+    fn tls(&mut self) -> Option<&mut StreamData> {
         match &mut self.event.body {
-            Body::TlsData(tls) => Some(tls),
+            Body::Data(tls) => Some(tls),
             _ => None,
         }
     }
 
     fn payload_bytes(&self) -> usize {
         match &self.event.body {
-            Body::TlsData(tls) => tls.data.len(),
+            Body::Data(tls) => tls.data.len(),
             _ => 0,
         }
     }
@@ -90,7 +90,7 @@ impl Held {
 impl Streams {
     /// Takes a `tls_data` event and hands on what is decided.
     pub(super) fn push(&mut self, event: Event, mask: &mut Mask, out: &mut impl FnMut(Event)) {
-        let Body::TlsData(tls) = &event.body else { return out(event) };
+        let Body::Data(tls) = &event.body else { return out(event) };
         let (conn_id, direction) = (tls.conn_id, tls.direction);
         self.make_young(conn_id, mask, out);
         let connection = self.young.entry(conn_id).or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{MAX_HOLD_NS, Redactor, Rule, Uncovered};
-use crate::event::{Body, Direction, Event, Exit, Image, ProcessId, TlsData};
+use crate::event::{Body, Direction, Event, Exit, Image, ProcessId, Source, StreamData};
 use crate::time::WallNanos;
 
 use Direction::{Read, Write};
@@ -31,7 +31,8 @@ impl Wire {
         let stream_offset = *offset;
         *offset += data.len() as u64;
         self.ts += 1_000;
-        self.event(Body::TlsData(TlsData {
+        self.event(Body::Data(StreamData {
+            source: Source::Tls,
             conn_id: self.conn_id,
             direction,
             stream_offset,
@@ -39,6 +40,7 @@ impl Wire {
             lost_bytes: 0,
             data,
             library: "openssl".to_owned(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }))
@@ -72,7 +74,7 @@ fn redacted(redactor: &mut Redactor, events: impl IntoIterator<Item = Event>) ->
 /// The bytes of one direction.
 fn stream(events: &[Event], direction: Direction) -> Vec<u8> {
     let of_direction = |event: &Event| match &event.body {
-        Body::TlsData(tls) if tls.direction == direction => tls.data.clone(),
+        Body::Data(tls) if tls.direction == direction => tls.data.clone(),
         _ => Vec::new(),
     };
     events.iter().flat_map(of_direction).collect()
@@ -207,7 +209,7 @@ proptest! {
             // The same calls come out, in order.
             let calls = |events: &[Event], direction: Direction| -> Vec<_> {
                 let call = |event: &Event| match &event.body {
-                    Body::TlsData(tls) if tls.direction == direction => {
+                    Body::Data(tls) if tls.direction == direction => {
                         Some((event.ts, tls.stream_offset, tls.data.len()))
                     }
                     _ => None,
@@ -301,7 +303,7 @@ fn the_end_of_a_connection_or_process_lets_go_first() {
         let mut out = Vec::new();
         events.into_iter().for_each(|event| redactor.push(event, &mut |event| out.push(event)));
         assert_eq!(out.len(), 3);
-        assert!(!matches!(out[2].body, Body::TlsData(_)));
+        assert!(!matches!(out[2].body, Body::Data(_)));
         assert!(!text(&out, Write).contains(CANARY));
         assert_eq!(redactor.counts()[&Rule::Cut].values, 1);
     }
@@ -399,7 +401,7 @@ fn lost_bytes_at_the_end_of_a_call_are_a_gap() {
     let mut wire = Wire::new(1);
     let head = format!("POST / HTTP/1.1\r\ncontent-length: 10\r\nx-api-key: {CANARY}");
     let mut lossy = wire.call(Write, head);
-    if let Body::TlsData(tls) = &mut lossy.body {
+    if let Body::Data(tls) = &mut lossy.body {
         tls.lost_bytes = 5;
         tls.data_bytes += 5;
     }

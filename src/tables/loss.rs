@@ -67,7 +67,7 @@ impl Gaps {
 
     /// Looks at an event; only `tls_data` matters, in stream order.
     pub fn push(&mut self, event: &Event) {
-        let Body::TlsData(tls) = &event.body else {
+        let Body::Data(tls) = &event.body else {
             return;
         };
         let stream = (tls.conn_id, tls.direction);
@@ -263,10 +263,12 @@ pub const PROBES: Table<ProbeRow> = Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::TlsData;
+    use crate::event::Source;
+    use crate::event::StreamData;
 
     fn data(ts: i64, stream_offset: u64, captured: usize, lost_bytes: u64) -> Event {
-        let tls = TlsData {
+        let tls = StreamData {
+            source: Source::Tls,
             conn_id: 3,
             direction: Direction::Read,
             stream_offset,
@@ -274,10 +276,11 @@ mod tests {
             lost_bytes,
             data: vec![0; captured],
             library: "openssl".into(),
+            fd: None,
             call_ts: vec![],
             call_bytes: vec![],
         };
-        let body = Body::TlsData(tls);
+        let body = Body::Data(tls);
         Event { ts: WallNanos(ts), process: None, tid: None, comm: None, body }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
-use crate::event::{Body, Event, TlsData};
+use crate::event::{Body, Event, Source, StreamData};
 use crate::time::WallNanos;
 
 /// One call of a TLS library that moved plaintext.
@@ -28,9 +28,12 @@ impl TlsChunk {
     #[must_use]
     pub fn split(event: Event) -> Vec<Self> {
         let event = Arc::new(event);
-        let Body::TlsData(tls) = &event.body else {
+        let Body::Data(tls) = &event.body else {
             return Vec::new();
         };
+        if tls.source != Source::Tls {
+            return Vec::new();
+        }
         let whole = [(event.ts, tls.data_bytes)];
         let joined: Vec<_> =
             tls.call_ts.iter().copied().zip(tls.call_bytes.iter().copied()).collect();
@@ -54,9 +57,9 @@ impl TlsChunk {
         self.captured.len()
     }
 
-    fn tls(&self) -> &TlsData {
+    fn tls(&self) -> &StreamData {
         match &self.event.body {
-            Body::TlsData(tls) => tls,
+            Body::Data(tls) => tls,
             _ => unreachable!("only split makes chunks, and only of tls_data"),
         }
     }
@@ -67,7 +70,7 @@ impl TlsChunk {
 }
 
 /// Whether the joined calls can be told apart; a damaged trace may say otherwise.
-fn calls_add_up(tls: &TlsData) -> bool {
+fn calls_add_up(tls: &StreamData) -> bool {
     let moved = tls.call_bytes.iter().try_fold(0_u64, |sum, bytes| sum.checked_add(*bytes));
     !tls.call_ts.is_empty()
         && tls.call_ts.len() == tls.call_bytes.len()
@@ -75,7 +78,7 @@ fn calls_add_up(tls: &TlsData) -> bool {
 }
 
 /// How many of the first `moved` bytes were captured: lost bytes are at the end.
-fn captured_until(tls: &TlsData, moved: u64) -> usize {
+fn captured_until(tls: &StreamData, moved: u64) -> usize {
     usize::try_from(moved).unwrap_or(usize::MAX).min(tls.data.len())
 }
 
@@ -164,7 +167,8 @@ mod tests {
     use crate::event::Direction;
 
     fn event(call_bytes: Vec<u64>, data: &[u8], lost_bytes: u64) -> Event {
-        let tls = TlsData {
+        let tls = StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction: Direction::Write,
             stream_offset: 100,
@@ -172,10 +176,11 @@ mod tests {
             lost_bytes,
             data: data.to_vec(),
             library: "openssl".into(),
+            fd: None,
             call_ts: (1..).map(WallNanos).take(call_bytes.len()).collect(),
             call_bytes,
         };
-        let body = Body::TlsData(tls);
+        let body = Body::Data(tls);
         Event { ts: WallNanos(9), process: None, tid: None, comm: None, body }
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{Body, Event, ProcessId, TlsData};
+use crate::event::{Body, Event, ProcessId, StreamData};
 use crate::time::WallNanos;
 
 /// A burst begins with a call at least this large, and ends with the first smaller one.
@@ -36,7 +36,7 @@ pub struct Burst {
 #[derive(Debug)]
 struct Held {
     event: Event,
-    tls: TlsData,
+    tls: StreamData,
 }
 
 impl Burst {
@@ -51,8 +51,8 @@ impl Burst {
     pub fn push(&mut self, event: Event, out: &mut impl FnMut(Event)) {
         self.flush_older_than(WallNanos(event.ts.0.saturating_sub(MAX_BURST_AGE_NS)), out);
         match event.body {
-            Body::TlsData(_) => self.push_tls_data(event, out),
-            Body::TlsClose { conn_id } => {
+            Body::Data(_) => self.push_data(event, out),
+            Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
                 self.release(conn_id, out);
                 out(event);
             }
@@ -79,8 +79,8 @@ impl Burst {
         self.oldest = None;
     }
 
-    fn push_tls_data(&mut self, mut event: Event, out: &mut impl FnMut(Event)) {
-        let Body::TlsData(tls) = &mut event.body else { return out(event) };
+    fn push_data(&mut self, mut event: Event, out: &mut impl FnMut(Event)) {
+        let Body::Data(tls) = &mut event.body else { return out(event) };
         let conn_id = tls.conn_id;
         let size_bytes = tls.data_bytes;
         if self.held.get(&conn_id).is_some_and(|held| held.continues_with(&event)) {
@@ -106,8 +106,7 @@ impl Burst {
 
     fn hold(&mut self, conn_id: u64, mut event: Event) {
         // The payload is kept beside the event, so that nothing has to look into its body again.
-        let Body::TlsData(tls) = std::mem::replace(&mut event.body, Body::TlsClose { conn_id })
-        else {
+        let Body::Data(tls) = std::mem::replace(&mut event.body, Body::TlsClose { conn_id }) else {
             return;
         };
         self.held_bytes += tls.data_bytes;
@@ -116,7 +115,7 @@ impl Burst {
     }
 
     fn append(&mut self, conn_id: u64, event: Event) {
-        let (Some(held), Body::TlsData(call)) = (self.held.get_mut(&conn_id), event.body) else {
+        let (Some(held), Body::Data(call)) = (self.held.get_mut(&conn_id), event.body) else {
             return;
         };
         let burst = &mut held.tls;
@@ -134,7 +133,7 @@ impl Burst {
     fn release(&mut self, conn_id: u64, out: &mut impl FnMut(Event)) {
         if let Some(Held { mut event, tls }) = self.held.remove(&conn_id) {
             self.held_bytes -= tls.data_bytes;
-            event.body = Body::TlsData(tls);
+            event.body = Body::Data(tls);
             out(event);
         }
     }
@@ -157,13 +156,15 @@ impl Burst {
 impl Held {
     /// Whether `event` is the call right after this burst, and nothing would be lost by joining it.
     fn continues_with(&self, event: &Event) -> bool {
-        let Body::TlsData(call) = &event.body else { return false };
+        let Body::Data(call) = &event.body else { return false };
         let burst = &self.tls;
         let same_source = self.event.process == event.process
             && self.event.tid == event.tid
             && self.event.comm == event.comm
+            && burst.source == call.source
             && burst.direction == call.direction
-            && burst.library == call.library;
+            && burst.library == call.library
+            && burst.fd == call.fd;
         let contiguous =
             burst.stream_offset.checked_add(burst.data_bytes) == Some(call.stream_offset);
         let fits = burst.data_bytes.saturating_add(call.data_bytes) <= MAX_BURST_BYTES;
@@ -173,12 +174,12 @@ impl Held {
 
 /// Whether a burst may begin with this event.
 fn may_begin(event: &Event) -> bool {
-    let Body::TlsData(call) = &event.body else { return false };
+    let Body::Data(call) = &event.body else { return false };
     (LARGE_CALL_BYTES..MAX_BURST_BYTES).contains(&call.data_bytes) && is_whole(call)
 }
 
 /// Whether this is one call of which every byte was captured.
-fn is_whole(call: &TlsData) -> bool {
+fn is_whole(call: &StreamData) -> bool {
     call.lost_bytes == 0
         && call.data_bytes == call.data.len() as u64
         && call.call_ts.is_empty()
@@ -191,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::event::Direction;
+    use crate::event::Source;
 
     fn call(conn_id: u64, direction: Direction, ts: i64, offset: u64, size: usize) -> Event {
         let data: Vec<u8> = (0..size).map(|at| (at as u64 + offset) as u8).collect();
@@ -199,7 +201,8 @@ mod tests {
             process: Some(ProcessId { pid: 7, start_ts: WallNanos(1) }),
             tid: Some(7),
             comm: Some("agent".to_owned()),
-            body: Body::TlsData(TlsData {
+            body: Body::Data(StreamData {
+                source: Source::Tls,
                 conn_id,
                 direction,
                 stream_offset: offset,
@@ -207,6 +210,7 @@ mod tests {
                 lost_bytes: 0,
                 data,
                 library: "openssl".to_owned(),
+                fd: None,
                 call_ts: Vec::new(),
                 call_bytes: Vec::new(),
             }),
@@ -224,14 +228,14 @@ mod tests {
 
     /// The single calls that were joined into `event`.
     fn split(event: Event) -> Vec<Event> {
-        let Body::TlsData(tls) = &event.body else { return vec![event] };
+        let Body::Data(tls) = &event.body else { return vec![event] };
         if tls.call_ts.is_empty() {
             return vec![event];
         }
         let mut at = 0;
         let calls = tls.call_ts.iter().zip(&tls.call_bytes).map(|(ts, bytes)| {
             let end = at + *bytes as usize;
-            let body = TlsData {
+            let body = StreamData {
                 stream_offset: tls.stream_offset + at as u64,
                 data_bytes: *bytes,
                 data: tls.data[at..end].to_vec(),
@@ -240,14 +244,14 @@ mod tests {
                 ..tls.clone()
             };
             at = end;
-            Event { ts: *ts, body: Body::TlsData(body), ..event.clone() }
+            Event { ts: *ts, body: Body::Data(body), ..event.clone() }
         });
         calls.collect()
     }
 
     fn sizes(events: &[Event]) -> Vec<u64> {
         let size = |event: &Event| match &event.body {
-            Body::TlsData(tls) => tls.data_bytes,
+            Body::Data(tls) => tls.data_bytes,
             _ => 0,
         };
         events.iter().map(size).collect()
@@ -266,7 +270,7 @@ mod tests {
         ];
         let joined = joined(events);
         assert_eq!(sizes(&joined), [300, 32_868, 16_384]);
-        let Body::TlsData(tls) = &joined[1].body else { panic!("expected tls_data") };
+        let Body::Data(tls) = &joined[1].body else { panic!("expected tls_data") };
         assert_eq!(joined[1].ts, WallNanos(20));
         assert_eq!(tls.call_ts, [WallNanos(20), WallNanos(30), WallNanos(40)]);
         assert_eq!(tls.call_bytes, [16_384, 16_384, 100]);
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn incomplete_calls_are_never_joined() {
         let mut lossy = call(1, Write, 2, 8192, 8192);
-        if let Body::TlsData(tls) = &mut lossy.body {
+        if let Body::Data(tls) = &mut lossy.body {
             tls.data.truncate(4096);
             tls.lost_bytes = 4096;
         }
@@ -329,7 +333,7 @@ mod tests {
             let per_connection = |events: Vec<Event>| {
                 let mut streams: HashMap<u64, Vec<Event>> = HashMap::new();
                 for event in events {
-                    let Body::TlsData(tls) = &event.body else { panic!("expected tls_data") };
+                    let Body::Data(tls) = &event.body else { panic!("expected tls_data") };
                     streams.entry(tls.conn_id).or_default().push(event);
                 }
                 streams

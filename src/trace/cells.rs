@@ -16,7 +16,10 @@
 
 use super::chunk::ChunkId;
 use super::schema::{Column, ColumnType};
-use crate::event::{Body, Event, Exit, Image, Loss, Probe, Sample, TlsData};
+use crate::event::{
+    Body, Channel, Event, Exit, FileAccess, Image, Loss, OpenOperation, Probe, Sample, Source,
+    StreamData,
+};
 use crate::time::WallNanos;
 
 /// Writes the row of an event to the end of `row`. Values the types of the file cannot hold (sizes
@@ -47,8 +50,25 @@ impl RowWriter<'_> {
                 self.count(Column::Uid, fork.uid);
             }
             Body::ProcessExit(exit) => self.exit(exit),
-            Body::TlsData(tls) => self.tls_data(tls, payload),
+            Body::Data(data) => self.data(data, payload),
             Body::TlsClose { conn_id } => self.identifier(Column::ConnId, *conn_id),
+            Body::ChannelOpen(channel) => self.channel(channel),
+            Body::ChannelClose { conn_id, read_bytes, written_bytes } => {
+                self.identifier(Column::ConnId, *conn_id);
+                self.count(Column::ReadBytes, *read_bytes);
+                self.count(Column::WrittenBytes, *written_bytes);
+            }
+            Body::TlsSocket(link) => {
+                self.identifier(Column::ConnId, link.conn_id);
+                self.identifier(Column::SocketConnId, link.socket_conn_id);
+                self.text(Column::Confidence, link.confidence.as_str());
+            }
+            Body::FileOp(op) => {
+                self.optional_text(Column::Path, op.path.as_deref());
+                self.text(Column::Operation, op.operation.as_str());
+                self.optional_text(Column::NewPath, op.new_path.as_deref());
+            }
+            Body::FileAccess(access) => self.file_access(access),
             Body::Sample(sample) | Body::RecorderSample(sample) => self.sample(sample),
             Body::Loss(loss) => self.loss(loss),
             Body::Probe(probe) => self.probe(probe),
@@ -79,22 +99,48 @@ impl RowWriter<'_> {
         self.count(Column::WrittenBytes, exit.written_bytes);
     }
 
-    fn tls_data(&mut self, tls: &TlsData, payload: &[ChunkId]) {
-        self.identifier(Column::ConnId, tls.conn_id);
-        self.text(Column::Direction, tls.direction.as_str());
-        self.count(Column::StreamOffset, tls.stream_offset);
-        self.count(Column::DataBytes, tls.data_bytes);
-        self.count(Column::LostBytes, tls.lost_bytes);
+    fn data(&mut self, data: &StreamData, payload: &[ChunkId]) {
+        self.identifier(Column::ConnId, data.conn_id);
+        self.text(Column::Direction, data.direction.as_str());
+        self.count(Column::StreamOffset, data.stream_offset);
+        self.count(Column::DataBytes, data.data_bytes);
+        self.count(Column::LostBytes, data.lost_bytes);
         self.begin_list(Column::Data, ColumnType::BinaryList, payload.len());
         payload.iter().for_each(|id| self.raw_unsigned(u64::from(id.0)));
-        self.text(Column::Library, &tls.library);
-        if tls.call_ts.is_empty() {
+        if data.source == Source::Tls {
+            self.text(Column::Library, &data.library);
+        }
+        self.optional_count(Column::Fd, data.fd);
+        if data.call_ts.is_empty() {
             return;
         }
-        self.begin_list(Column::CallTs, ColumnType::TimestampList, tls.call_ts.len());
-        tls.call_ts.iter().for_each(|ts| self.raw_integer(ts.0));
-        self.begin_list(Column::CallBytes, ColumnType::Int64List, tls.call_bytes.len());
-        tls.call_bytes.iter().for_each(|bytes| self.raw_integer(saturate(*bytes)));
+        self.begin_list(Column::CallTs, ColumnType::TimestampList, data.call_ts.len());
+        data.call_ts.iter().for_each(|ts| self.raw_integer(ts.0));
+        self.begin_list(Column::CallBytes, ColumnType::Int64List, data.call_bytes.len());
+        data.call_bytes.iter().for_each(|bytes| self.raw_integer(saturate(*bytes)));
+    }
+
+    fn channel(&mut self, channel: &Channel) {
+        self.identifier(Column::ConnId, channel.conn_id);
+        self.text(Column::ChannelType, channel.channel_type.as_str());
+        self.text(Column::Role, channel.role.as_str());
+        self.count(Column::Fd, channel.fd);
+        self.optional_text(Column::LocalAddr, channel.local_addr.as_deref());
+        self.optional_text(Column::RemoteAddr, channel.remote_addr.as_deref());
+        self.count(Column::Errno, channel.errno);
+    }
+
+    fn file_access(&mut self, access: &FileAccess) {
+        self.optional_text(Column::Path, access.path.as_deref());
+        self.optional_text(Column::Operation, access.operation.map(OpenOperation::as_str));
+        self.optional_text(Column::Flags, access.flags.as_deref());
+        self.ts(Column::FirstTs, access.first_ts);
+        self.count(Column::OpenCount, access.open_count);
+        self.count(Column::ReadCount, access.read_count);
+        self.count(Column::ReadBytes, access.read_bytes);
+        self.count(Column::WriteCount, access.write_count);
+        self.count(Column::WrittenBytes, access.written_bytes);
+        self.count(Column::Errno, access.errno);
     }
 
     fn sample(&mut self, sample: &Sample) {

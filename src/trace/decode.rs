@@ -15,7 +15,9 @@ use arrow::datatypes::{
 use super::MAX_EVENT_BYTES;
 use super::schema::{Column, ColumnType};
 use crate::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
+    Body, Channel, ChannelType, Confidence, Direction, Event, Exit, FileAccess, FileOp, Fork,
+    Image, Loss, OpenOperation, PathOperation, Probe, ProbeState, ProcessId, Role, Sample, Source,
+    StreamData, TlsSocket,
 };
 use crate::time::WallNanos;
 
@@ -130,16 +132,32 @@ impl Rows {
                 uid: self.count32(Column::Uid, row)?,
             }),
             "process_exit" => Body::ProcessExit(self.exit(row)?),
-            "tls_data" => Body::TlsData(self.tls_data(row)?),
-            "tls_close" => {
-                let conn_id = self.conn_id(row)?.ok_or_else(|| Damage::absent(Column::ConnId))?;
-                Body::TlsClose { conn_id }
-            }
+            "tls_close" => Body::TlsClose { conn_id: self.required_conn_id(Column::ConnId, row)? },
             "sample" => Body::Sample(self.sample(row)?),
             "recorder_sample" => Body::RecorderSample(self.sample(row)?),
             "loss" => Body::Loss(self.loss(row)?),
             "probe" => Body::Probe(self.probe(row)?),
-            _ => return Ok(None),
+            "channel_open" => Body::ChannelOpen(self.channel(row)?),
+            "channel_close" => Body::ChannelClose {
+                conn_id: self.required_conn_id(Column::ConnId, row)?,
+                read_bytes: self.count(Column::ReadBytes, row)?,
+                written_bytes: self.count(Column::WrittenBytes, row)?,
+            },
+            "tls_socket" => Body::TlsSocket(TlsSocket {
+                conn_id: self.required_conn_id(Column::ConnId, row)?,
+                socket_conn_id: self.required_conn_id(Column::SocketConnId, row)?,
+                confidence: self.named(Column::Confidence, row, Confidence::from_name)?,
+            }),
+            "file_op" => Body::FileOp(FileOp {
+                operation: self.named(Column::Operation, row, PathOperation::from_name)?,
+                path: self.optional_text(Column::Path, row)?,
+                new_path: self.optional_text(Column::NewPath, row)?,
+            }),
+            "file_access" => Body::FileAccess(self.file_access(row)?),
+            kind => match Source::from_kind(kind) {
+                Some(source) => Body::Data(self.data(source, row)?),
+                None => return Ok(None),
+            },
         };
         Ok(Some(Event {
             ts: self.ts(Column::Ts, row)?,
@@ -190,7 +208,48 @@ impl Rows {
         })
     }
 
-    fn tls_data(&self, row: usize) -> Result<TlsData> {
+    fn channel(&self, row: usize) -> Result<Channel> {
+        Ok(Channel {
+            conn_id: self.required_conn_id(Column::ConnId, row)?,
+            channel_type: self.named(Column::ChannelType, row, ChannelType::from_name)?,
+            role: self.named(Column::Role, row, Role::from_name)?,
+            fd: self.count32(Column::Fd, row)?,
+            local_addr: self.optional_text(Column::LocalAddr, row)?,
+            remote_addr: self.optional_text(Column::RemoteAddr, row)?,
+            errno: self.count32(Column::Errno, row)?,
+        })
+    }
+
+    fn file_access(&self, row: usize) -> Result<FileAccess> {
+        Ok(FileAccess {
+            path: self.optional_text(Column::Path, row)?,
+            operation: match self.array(Column::Operation, row) {
+                Some(_) => Some(self.named(Column::Operation, row, OpenOperation::from_name)?),
+                None => None,
+            },
+            flags: self.optional_text(Column::Flags, row)?,
+            first_ts: self.ts(Column::FirstTs, row)?,
+            open_count: self.count(Column::OpenCount, row)?,
+            read_count: self.count(Column::ReadCount, row)?,
+            read_bytes: self.count(Column::ReadBytes, row)?,
+            write_count: self.count(Column::WriteCount, row)?,
+            written_bytes: self.count(Column::WrittenBytes, row)?,
+            errno: self.count32(Column::Errno, row)?,
+        })
+    }
+
+    /// A value of a fixed set of names.
+    fn named<T>(&self, column: Column, row: usize, known: fn(&str) -> Option<T>) -> Result<T> {
+        let name = self.text(column, row)?;
+        known(&name).ok_or_else(|| {
+            Damage::new(
+                column,
+                format!("expected a known {}, found {}", column.name(), shown(&name)),
+            )
+        })
+    }
+
+    fn data(&self, source: Source, row: usize) -> Result<StreamData> {
         let (conn_id, direction, stream_offset) = self.stream_position(row)?;
         let data_bytes = self.count(Column::DataBytes, row)?;
         let lost_bytes = self.count(Column::LostBytes, row)?;
@@ -209,14 +268,19 @@ impl Rows {
             None => (Vec::new(), data_bytes),
         };
         let (call_ts, call_bytes) = self.calls(row, data_bytes)?;
-        Ok(TlsData {
+        Ok(StreamData {
+            source,
             conn_id,
             direction,
             stream_offset,
             data_bytes,
             lost_bytes,
             data,
-            library: self.text(Column::Library, row)?,
+            library: match source {
+                Source::Tls => self.text(Column::Library, row)?,
+                _ => String::new(),
+            },
+            fd: self.optional_count32(Column::Fd, row)?,
             call_ts,
             call_bytes,
         })
@@ -282,13 +346,7 @@ impl Rows {
     }
 
     fn probe(&self, row: usize) -> Result<Probe> {
-        let state = self.text(Column::ProbeState, row)?;
-        let state = ProbeState::from_name(&state).ok_or_else(|| {
-            Damage::new(
-                Column::ProbeState,
-                format!("expected a probe state, found {}", shown(&state)),
-            )
-        })?;
+        let state = self.named(Column::ProbeState, row, ProbeState::from_name)?;
         Ok(Probe {
             path: self.text(Column::Path, row)?,
             library: self.optional_text(Column::Library, row)?,
@@ -363,6 +421,11 @@ impl Rows {
                 .map_err(|_| Damage::new(column, format!("expected less than 2^32, found {value}")))
         };
         self.optional_count(column, row)?.map(narrow).transpose()
+    }
+
+    fn required_conn_id(&self, column: Column, row: usize) -> Result<u64> {
+        let id = self.int64(column, row).map(i64::cast_unsigned);
+        id.ok_or_else(|| Damage::absent(column))
     }
 
     /// An identifier, of which all 64 bits count.

@@ -58,7 +58,7 @@ impl Draft {
     pub(crate) fn keep(&mut self, mut event: Event) -> Result<(), Error> {
         bound_payload(&mut event);
         self.totals.count(&event);
-        if let Body::TlsData(tls) = &event.body {
+        if let Body::Data(tls) = &event.body {
             self.payload_bytes += tls.data.len() as u64;
         }
         let seq = self.next_seq;
@@ -123,7 +123,7 @@ impl Draft {
 /// Cuts a payload that no reader would accept down to the size that readers do, and says so in
 /// `lost_bytes`. No TLS library moves that much in one call; a joined event stays far below it.
 fn bound_payload(event: &mut Event) {
-    if let Body::TlsData(tls) = &mut event.body
+    if let Body::Data(tls) = &mut event.body
         && tls.data.len() > MAX_EVENT_BYTES
     {
         tls.lost_bytes += (tls.data.len() - MAX_EVENT_BYTES) as u64;

@@ -36,7 +36,7 @@ impl Dropped {
     pub(crate) fn count(&mut self, event: &Event) {
         let (events, bytes) = match &event.body {
             // Calls that were joined are the events that were observed.
-            Body::TlsData(tls) => (tls.call_ts.len().max(1) as u64, tls.data.len() as u64),
+            Body::Data(tls) => (tls.call_ts.len().max(1) as u64, tls.data.len() as u64),
             _ => (1, 0),
         };
         self.first_ts.get_or_insert(event.ts);

@@ -18,7 +18,8 @@ use super::{
     repair,
 };
 use crate::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
+    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
+    StreamData,
 };
 use crate::time::WallNanos;
 
@@ -97,7 +98,7 @@ pub fn rows(script: &[u8]) {
         // An event that could be read can be written, and is then the same.
         let mut again = ChunkStore::new();
         let ids: Vec<_> = match &event.body {
-            Body::TlsData(tls) => super::chunk::cut(&tls.data)
+            Body::Data(tls) => super::chunk::cut(&tls.data)
                 .map(|chunk| again.intern(chunk).expect("expected memory for a chunk"))
                 .collect(),
             _ => Vec::new(),
@@ -216,7 +217,8 @@ static LOG: LazyLock<LogParts> = LazyLock::new(|| {
 /// One event of every kind.
 fn one_of_each() -> Vec<Event> {
     let tls = |direction, stream_offset, data: &[u8]| {
-        Body::TlsData(TlsData {
+        Body::Data(StreamData {
+            source: Source::Tls,
             conn_id: 9,
             direction,
             stream_offset,
@@ -224,6 +226,7 @@ fn one_of_each() -> Vec<Event> {
             lost_bytes: 2,
             data: data.to_vec(),
             library: "openssl".to_owned(),
+            fd: None,
             call_ts: vec![WallNanos(5), WallNanos(6)],
             call_bytes: vec![1, data.len() as u64 + 1],
         })

@@ -95,7 +95,7 @@ impl OpenGroup {
     /// When the system has no memory for it.
     pub(crate) fn keep(&mut self, event: &Event, seq: u64) -> io::Result<()> {
         let data = match &event.body {
-            Body::TlsData(tls) => tls.data.as_slice(),
+            Body::Data(tls) => tls.data.as_slice(),
             _ => &[],
         };
         let payload: Vec<_> =
@@ -104,7 +104,7 @@ impl OpenGroup {
         cells::write(event, seq, &payload, &mut self.row);
         let list_values = match &event.body {
             Body::ProcessSeen(image) | Body::ProcessExec(image) => image.argv.len(),
-            Body::TlsData(tls) => payload.len().max(tls.call_ts.len()),
+            Body::Data(tls) => payload.len().max(tls.call_ts.len()),
             _ => 0,
         };
         let row = std::mem::take(&mut self.row);

@@ -83,10 +83,10 @@ pub fn merge<W: Write + Send>(inputs: &[Input], sink: W) -> Result<Merged, Error
     }
     while let Some((index, seq, mut event)) = merging.next()? {
         let recording = recordings.of_input[index];
-        if let Some(conn_id) = conn_id_mut(&mut event)
-            && let Some(name) = names.get(&(recording, *conn_id))
-        {
-            *conn_id = *name;
+        for conn_id in conn_ids_mut(&mut event).into_iter().flatten() {
+            if let Some(name) = names.get(&(recording, *conn_id)) {
+                *conn_id = *name;
+            }
         }
         if is_one { writer.push_numbered(event, seq)? } else { writer.push(event)? }
     }
@@ -223,18 +223,22 @@ fn shift(event: &mut Event, by_ns: i64) {
         process.start_ts = shifted(process.start_ts);
     }
     match &mut event.body {
-        Body::TlsData(tls) => tls.call_ts.iter_mut().for_each(|ts| *ts = shifted(*ts)),
+        Body::Data(tls) => tls.call_ts.iter_mut().for_each(|ts| *ts = shifted(*ts)),
         Body::Loss(loss) => loss.first_ts = shifted(loss.first_ts),
+        Body::FileAccess(access) => access.first_ts = shifted(access.first_ts),
         _ => {}
     }
 }
 
-fn conn_id_mut(event: &mut Event) -> Option<&mut u64> {
+/// Every connection that an event names.
+fn conn_ids_mut(event: &mut Event) -> [Option<&mut u64>; 2] {
     match &mut event.body {
-        Body::TlsData(tls) => Some(&mut tls.conn_id),
-        Body::TlsClose { conn_id } => Some(conn_id),
-        Body::Loss(loss) => loss.conn_id.as_mut(),
-        _ => None,
+        Body::Data(data) => [Some(&mut data.conn_id), None],
+        Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => [Some(conn_id), None],
+        Body::ChannelOpen(channel) => [Some(&mut channel.conn_id), None],
+        Body::TlsSocket(link) => [Some(&mut link.conn_id), Some(&mut link.socket_conn_id)],
+        Body::Loss(loss) => [loss.conn_id.as_mut(), None],
+        _ => [None, None],
     }
 }
 

@@ -98,14 +98,14 @@ impl Reorder {
 
 fn position(event: &Event) -> Option<(Stream, u64)> {
     match &event.body {
-        Body::TlsData(tls) => Some(((tls.conn_id, tls.direction), tls.stream_offset)),
+        Body::Data(tls) => Some(((tls.conn_id, tls.direction), tls.stream_offset)),
         _ => None,
     }
 }
 
 fn payload_bytes(event: &Event) -> usize {
     match &event.body {
-        Body::TlsData(tls) => tls.data.len(),
+        Body::Data(tls) => tls.data.len(),
         _ => 0,
     }
 }

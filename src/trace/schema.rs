@@ -39,6 +39,15 @@ pub const KINDS: &[Kind] = &[
     kind("recorder_sample", "What /proc said of the recorder itself."),
     kind("loss", "Events were observed and could not be kept."),
     kind("probe", "What came of looking for something to observe in a binary."),
+    kind("socket_data", "Bytes went through a socket that speaks HTTP in plain text."),
+    kind("stdio_data", "Bytes went through a pipe or a socket pair between programs."),
+    kind("tls_hello", "The first flight of a TLS handshake, as it is on the wire: names the host."),
+    kind("dns_data", "A DNS message was received."),
+    kind("channel_open", "A process uses a socket or pipe for the first time."),
+    kind("channel_close", "A process closed a socket or pipe, or ended."),
+    kind("tls_socket", "Which socket carries a TLS connection."),
+    kind("file_op", "A process renamed, removed, made, truncated or linked a path."),
+    kind("file_access", "What a process did to a file since the previous such event, summed up."),
 ];
 
 const fn kind(name: &'static str, description: &'static str) -> Kind {
@@ -203,23 +212,23 @@ columns! {
         "Exit status 0-255; absent when a signal ended the process.";
     Signal "signal" Int32 false "" ["process_exit"]
         "Signal number that ended the process; absent when it exited by itself.";
-    ConnId "conn_id" Int64 false "" ["tls_data", "tls_close", "loss"]
-        "Connection, unique in the file: process, library handle and its generation. All 64 bits count, so it may be negative.";
-    Direction "direction" Utf8 false "" ["tls_data"]
+    ConnId "conn_id" Int64 false "" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data", "tls_close", "channel_open", "channel_close", "tls_socket", "loss"]
+        "Connection or channel, unique in the file: process, library handle (or socket or pipe) and its generation. All 64 bits count, so it may be negative.";
+    Direction "direction" Utf8 false "" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "Which way it went, seen from the process: read or write.";
-    StreamOffset "stream_offset" Int64 false "bytes" ["tls_data"]
+    StreamOffset "stream_offset" Int64 false "bytes" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "Position of the first byte in this direction of this connection, from 0 at the first byte seen. Lost bytes count, so a jump is a gap of that length.";
-    DataBytes "data_bytes" Int64 false "bytes" ["tls_data"]
+    DataBytes "data_bytes" Int64 false "bytes" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "Bytes the calls moved: the length of data plus lost_bytes.";
-    LostBytes "lost_bytes" Int64 false "bytes" ["tls_data", "loss"]
-        "tls_data: bytes at the end of data_bytes that could not be captured. loss: payload bytes that were lost.";
-    Data "data" BinaryList false "" ["tls_data"]
+    LostBytes "lost_bytes" Int64 false "bytes" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data", "loss"]
+        "Of data: bytes at the end of data_bytes that could not be captured. loss: payload bytes that were lost.";
+    Data "data" BinaryList false "" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "The captured bytes: the concatenation of the list. Absent when they were withheld from the file.";
     Library "library" Utf8 false "" ["tls_data", "probe"]
-        "Which library or kind of binary, such as openssl or boringssl; in probe rows absent when none was recognised.";
-    CallTs "call_ts" TimestampList false "ns" ["tls_data"]
+        "Which TLS library or kind of binary, such as openssl or boringssl; in probe rows absent when none was recognised.";
+    CallTs "call_ts" TimestampList false "ns" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "When each joined call returned; absent for a single call, whose time is ts.";
-    CallBytes "call_bytes" Int64List false "bytes" ["tls_data"]
+    CallBytes "call_bytes" Int64List false "bytes" ["tls_data", "socket_data", "stdio_data", "tls_hello", "dns_data"]
         "Bytes each joined call moved, parallel to call_ts; sums to data_bytes.";
     CpuPercent "cpu_percent" Float64 false "percent" ["sample", "recorder_sample"]
         "CPU used since the previous sample of the same process, 100 = one core; absent in the first.";
@@ -237,26 +246,54 @@ columns! {
         "Number of threads.";
     Children "children" Int64 false "" ["sample", "recorder_sample"]
         "Number of live child processes.";
-    ReadBytes "read_bytes" Int64 false "bytes" ["process_exit", "sample", "recorder_sample"]
-        "Bytes fetched from storage so far (/proc/PID/io read_bytes); absent when not readable.";
-    WrittenBytes "written_bytes" Int64 false "bytes" ["process_exit", "sample", "recorder_sample"]
-        "Bytes sent to storage so far (/proc/PID/io write_bytes); absent when not readable.";
-    FirstTs "first_ts" Timestamp false "ns" ["loss"]
-        "Start of the time range, ending at ts, in which the loss happened.";
+    ReadBytes "read_bytes" Int64 false "bytes" ["process_exit", "sample", "recorder_sample", "channel_close", "file_access"]
+        "Bytes fetched from storage so far (/proc/PID/io read_bytes); absent when not readable. Of a channel: read from it. Of a file access: read since the previous one.";
+    WrittenBytes "written_bytes" Int64 false "bytes" ["process_exit", "sample", "recorder_sample", "channel_close", "file_access"]
+        "Bytes sent to storage so far (/proc/PID/io write_bytes); absent when not readable. Of a channel: written to it. Of a file access: written since the previous one.";
+    FirstTs "first_ts" Timestamp false "ns" ["loss", "file_access"]
+        "Start of the time range, ending at ts, in which the loss happened or the file was used.";
     EventClass "event_class" Utf8 false "" ["loss"]
         "The kind of the events that were lost.";
     Cause "cause" Utf8 false "" ["loss"]
-        "Why: ring_full, copy_fault, truncated, map_full, decode_error, unusable; disk_full or write_failed where the recorder could not write.";
+        "Why: ring_full, copy_fault, truncated, map_full, bypassed, decode_error, unusable; disk_full or write_failed where the recorder could not write.";
     LostEvents "lost_events" Int64 false "" ["loss"]
         "How many events were lost.";
-    Path "path" Utf8 false "" ["probe"]
-        "Path of the binary, as the traced process sees it.";
+    Path "path" Utf8 false "" ["probe", "file_op", "file_access"]
+        "Path of the binary, as the traced process sees it; path of the file. Absent when it could not be read.";
     ProbeState "probe_state" Utf8 false "" ["probe"]
         "attached: its plaintext is recorded from here on. absent: it holds no known TLS library. unresolved: it holds one whose functions could not be found for certain. failed: the kernel refused the probe.";
     Detail "detail" Utf8 false "" ["probe"]
         "Sites attached, or the reason why not, for a person to read.";
     BuildId "build_id" Utf8 false "" ["probe"]
         "GNU build-id in hexadecimal, where the binary has one.";
+    Fd "fd" Int64 false "" ["stdio_data", "socket_data", "tls_hello", "dns_data", "channel_open"]
+        "File descriptor the bytes went through, or at which the channel was first seen.";
+    ChannelType "channel_type" Utf8 false "" ["channel_open"]
+        "tcp, udp, unix or pipe.";
+    Role "role" Utf8 false "" ["channel_open"]
+        "connect or accept; inherited for one that was open when it was first seen, or was made as a pair.";
+    LocalAddr "local_addr" Utf8 false "" ["channel_open"]
+        "This end: address:port, [address]:port, pipe:[inode] or unix:[inode].";
+    RemoteAddr "remote_addr" Utf8 false "" ["channel_open"]
+        "The other end: address:port, [address]:port, the path of a Unix socket (@name if abstract), unix:[inode]; of a pipe the same as local_addr.";
+    SocketConnId "socket_conn_id" Int64 false "" ["tls_socket"]
+        "conn_id of the socket that carries the TLS connection conn_id.";
+    Confidence "confidence" Utf8 false "" ["tls_socket"]
+        "certain: the socket was used inside a call of the library for this connection. likely: the thread used it next to such calls, twice without another answer.";
+    Operation "operation" Utf8 false "" ["file_op", "file_access"]
+        "file_access: how the process came to use the file: open, create, open_directory, or inherited for one that was open already; absent when that was lost. file_op: rename, unlink, rmdir, mkdir, truncate, link, symlink.";
+    NewPath "new_path" Utf8 false "" ["file_op"]
+        "The second path of rename, link and symlink.";
+    Flags "flags" Utf8 false "" ["file_access"]
+        "Flags of its first open(2) by name, joined by |; absent for a file that was open already.";
+    Errno "errno" Int64 false "" ["channel_open", "file_access"]
+        "Why connect(2) or open(2) failed; 0 when it did not.";
+    OpenCount "open_count" Int64 false "" ["file_access"]
+        "How often the process opened the file since the previous such event, or failed to.";
+    ReadCount "read_count" Int64 false "" ["file_access"]
+        "How often it read some of it.";
+    WriteCount "write_count" Int64 false "" ["file_access"]
+        "How often it wrote to it.";
     Cgroup "cgroup" Utf8 false "" ["process_seen", "process_exec"]
         "Path of its cgroup in the v2 hierarchy; absent when there is none or it is not known.";
 }

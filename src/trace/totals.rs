@@ -69,7 +69,7 @@ impl KindTotal {
     fn add(&mut self, event: &Event) {
         self.events = self.events.saturating_add(1);
         let mut calls = 1;
-        if let Body::TlsData(tls) = &event.body {
+        if let Body::Data(tls) = &event.body {
             calls = tls.call_ts.len().max(1) as u64;
             self.bytes = self.bytes.saturating_add(tls.data_bytes);
             self.lost_bytes = self.lost_bytes.saturating_add(tls.lost_bytes);

@@ -82,9 +82,7 @@ fn recorded(path: &Path) -> BTreeSet<u64> {
     let mut stream: Vec<u8> = Vec::new();
     let mut numbers = BTreeSet::new();
     for event in Reader::open(path).unwrap().events(Some(&["tls_data"])) {
-        let Body::TlsData(tls) = event.unwrap().body else {
-            unreachable!("only tls_data was asked")
-        };
+        let Body::Data(tls) = event.unwrap().body else { unreachable!("only tls_data was asked") };
         if tls.direction == Direction::Write {
             stream.extend_from_slice(&tls.data);
         }

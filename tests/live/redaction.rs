@@ -75,7 +75,7 @@ pub fn nothing_in_values(path: &Path, forbidden: &[&str]) {
         let event = event.unwrap();
         rows += 1;
         let payload = match &event.body {
-            agentsight::event::Body::TlsData(tls) => &tls.data[..],
+            agentsight::event::Body::Data(tls) => &tls.data[..],
             _ => &[],
         };
         let values = format!("{event:?}");
@@ -257,7 +257,7 @@ fn heads_written_in_pieces_are_redacted_in_the_log_of_a_killed_recorder_too() {
 fn streams(reader: &Reader) -> Vec<String> {
     let mut streams = std::collections::BTreeMap::<_, Vec<u8>>::new();
     for event in reader.events(Some(&["tls_data"])).filter_map(Result::ok) {
-        if let agentsight::event::Body::TlsData(tls) = event.body {
+        if let agentsight::event::Body::Data(tls) = event.body {
             streams.entry((tls.conn_id, tls.direction)).or_default().extend(tls.data);
         }
     }

@@ -53,7 +53,7 @@ fn build(run: &Run) -> PathBuf {
 
 /// `(conn_id, stream_offset, data_bytes, lost_bytes)` of every TLS event.
 fn rows(run: &Run) -> Vec<(u64, u64, u64, u64)> {
-    let row = |data: &&agentsight::event::TlsData| {
+    let row = |data: &&agentsight::event::StreamData| {
         (data.conn_id, data.stream_offset, data.data_bytes, data.lost_bytes)
     };
     run.tls_data().iter().map(row).collect()

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentsight::capture::bpf::{Capture, Error, Options, TlsFunction};
-use agentsight::event::{Body, Direction, Event, Exit, Image, TlsData};
+use agentsight::event::{Body, Direction, Event, Exit, Image, StreamData};
 use object::{Object, ObjectSegment, ObjectSymbol};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -215,9 +215,9 @@ impl Run {
         children.next().expect("a fork event")
     }
 
-    pub(crate) fn tls_data(&self) -> Vec<&TlsData> {
+    pub(crate) fn tls_data(&self) -> Vec<&StreamData> {
         let data = self.events.iter().filter_map(|event| match &event.body {
-            Body::TlsData(data) => Some(data),
+            Body::Data(data) => Some(data),
             _ => None,
         });
         data.collect()

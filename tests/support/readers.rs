@@ -21,7 +21,7 @@ pub(crate) fn assert_all_read(path: &Path, events: &[Event]) {
     for event in events {
         *kinds.entry(event.body.kind()).or_default() += 1;
         match &event.body {
-            Body::TlsData(tls) => payload.update(&tls.data),
+            Body::Data(tls) => payload.update(&tls.data),
             Body::ProcessSeen(image) | Body::ProcessExec(image) => {
                 argv.get_or_insert(&image.argv);
             }

@@ -6,7 +6,7 @@
 
 #![allow(dead_code, reason = "each program that includes it uses a part")]
 
-use agentsight::event::{Body, Direction, Event, ProcessId, TlsData};
+use agentsight::event::{Body, Direction, Event, ProcessId, Source, StreamData};
 use agentsight::time::WallNanos;
 
 /// When the first event happens.
@@ -97,7 +97,8 @@ impl Connection {
             process: Some(ProcessId { pid: 4242, start_ts: WallNanos(START - 1_000_000_000) }),
             tid: Some(4243),
             comm: Some("agent".to_owned()),
-            body: Body::TlsData(TlsData {
+            body: Body::Data(StreamData {
+                source: Source::Tls,
                 conn_id: self.conn_id,
                 direction,
                 stream_offset,
@@ -105,6 +106,7 @@ impl Connection {
                 lost_bytes: 0,
                 data: data.to_vec(),
                 library: "openssl".to_owned(),
+                fd: None,
                 call_ts: Vec::new(),
                 call_bytes: Vec::new(),
             }),

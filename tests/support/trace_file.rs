@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use agentsight::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
+    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
+    StreamData,
 };
 use agentsight::time::{BootNanos, ClockAnchor, WallNanos};
 use agentsight::trace::{self, ClosingMetadata, Host, Limits, Metadata, Reader, Writer};
@@ -71,7 +72,8 @@ pub(crate) fn tls(
         process: Some(ProcessId { pid: 42, start_ts: WallNanos(START - 1_000_000_000) }),
         tid: Some(43),
         comm: Some("agent".to_owned()),
-        body: Body::TlsData(TlsData {
+        body: Body::Data(StreamData {
+            source: Source::Tls,
             conn_id,
             direction,
             stream_offset,
@@ -79,6 +81,7 @@ pub(crate) fn tls(
             lost_bytes: 0,
             data: data.to_vec(),
             library: "openssl".to_owned(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }),

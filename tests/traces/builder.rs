@@ -4,7 +4,8 @@
 //! same events. It knows no SQL and no report; it uses the library's event vocabulary only.
 
 use agentsight::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, TlsData,
+    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
+    StreamData,
 };
 use agentsight::time::{CLOCK_TICK_NS, WallNanos};
 
@@ -215,7 +216,8 @@ impl Recording {
         let data_bytes = data.len() as u64 + lost_bytes;
         let stream_offset = *position;
         *position += data_bytes;
-        let body = Body::TlsData(TlsData {
+        let body = Body::Data(StreamData {
+            source: Source::Tls,
             conn_id: state.conn_id,
             direction,
             stream_offset,
@@ -223,6 +225,7 @@ impl Recording {
             lost_bytes,
             data: data.to_vec(),
             library: state.library.clone(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         });
@@ -334,7 +337,7 @@ impl Recording {
 
     fn push(&mut self, ms: u64, process: Process, body: Body) {
         let state = &self.processes[process.0];
-        let by_thread = matches!(body, Body::TlsData(_) | Body::TlsClose { .. });
+        let by_thread = matches!(body, Body::Data(_) | Body::TlsClose { .. });
         self.events.push(Event {
             ts: at(ms),
             process: Some(state.id),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use agentsight::event::{Body, Direction, Event, Exit, ProcessId, TlsData};
+use agentsight::event::{Body, Direction, Event, Exit, ProcessId, Source, StreamData};
 use agentsight::time::WallNanos;
 
 /// The time at which every transcript begins.
@@ -253,7 +253,8 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
                 if !joined {
                     for range in cuts(bytes.len(), cut, &mut number) {
                         let is_last = range.end == bytes.len();
-                        let part = TlsData {
+                        let part = StreamData {
+                            source: Source::Tls,
                             conn_id: *conn_id,
                             direction: *direction,
                             stream_offset: *offset + range.start as u64,
@@ -261,10 +262,11 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
                             lost_bytes: if is_last { *lost } else { 0 },
                             data: bytes[range].to_vec(),
                             library: "openssl".to_owned(),
+                            fd: None,
                             call_ts: Vec::new(),
                             call_bytes: Vec::new(),
                         };
-                        events.push(event(*ts, Body::TlsData(part)));
+                        events.push(event(*ts, Body::Data(part)));
                     }
                 }
                 *offset += bytes.len() as u64 + lost;
@@ -288,7 +290,7 @@ fn join(
     lost: u64,
 ) -> bool {
     let first_ts = last.ts;
-    let Body::TlsData(data) = &mut last.body else { return false };
+    let Body::Data(data) = &mut last.body else { return false };
     if data.conn_id != conn_id || data.direction != direction || data.lost_bytes > 0 {
         return false;
     }

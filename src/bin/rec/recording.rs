@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use agentsight::capture::bpf::WatchIo;
 use agentsight::cli;
 use agentsight::record::launch::shell_status;
 use agentsight::record::options::Options;
@@ -102,6 +103,31 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_bytes)]
     buffer: u32,
 
+    /// Do not record which files are used.
+    #[arg(long)]
+    no_files: bool,
+
+    /// Do not record sockets and pipes: no addresses, no HTTP in plain text, no standard streams.
+    #[arg(long, conflicts_with_all = ["stdio_max_bytes", "stdio_all_fds", "stdio_uid"])]
+    no_network: bool,
+
+    /// Do not record what goes through pipes and socket pairs.
+    #[arg(long, conflicts_with_all = ["stdio_max_bytes", "stdio_all_fds", "stdio_uid"])]
+    no_stdio: bool,
+
+    /// Of one read or write through a pipe or socket pair record at most this much.
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    stdio_max_bytes: Option<u64>,
+
+    /// Record pipes and socket pairs at any file descriptor, not only standard input, output and
+    /// error.
+    #[arg(long)]
+    stdio_all_fds: bool,
+
+    /// Record pipes and socket pairs only of processes of this user id.
+    #[arg(long, value_name = "UID")]
+    stdio_uid: Option<u32>,
+
     /// What is to survive a power failure: none (the recording survives a killed recorder all the
     /// same), interval (all but the last second) or always (every batch of events).
     #[arg(long, value_name = "WHEN", default_value = "none", value_parser = parse_sync)]
@@ -150,6 +176,14 @@ impl RecordArgs {
             retention,
             snapshot_on: self.snapshot_on,
             buffer_bytes: self.buffer,
+            io: WatchIo {
+                files: !self.no_files,
+                channels: !self.no_network,
+                stdio: !self.no_stdio && !self.no_network,
+                stdio_all_descriptors: self.stdio_all_fds,
+                stdio_max_bytes: self.stdio_max_bytes,
+                stdio_uid: self.stdio_uid,
+            },
             sync: self.sync,
             command_line: std::env::args_os().collect(),
         })

@@ -65,6 +65,14 @@ impl ClassLedger {
             && self.entry.submitted_bytes == bytes
     }
 
+    /// Counts events that user space made of what the kernel side had summed up: they were
+    /// observed, submitted and handed on at once.
+    pub(super) fn add_made(&mut self, events: u64) {
+        self.entry.attempted_events += events;
+        self.entry.submitted_events += events;
+        self.decoded.events += events;
+    }
+
     /// Events and bytes lost so far, by cause.
     fn losses(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let LedgerEntry { lost_events, lost_bytes, .. } = self.entry;

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, MapCore, MapFlags, MapInfo, ProgramType};
 
+use super::settings;
 use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
 use super::{Error, Options};
 use crate::capture::abi;
@@ -37,6 +38,7 @@ impl Features {
 pub(super) fn load(options: &Options) -> Result<(AgentsightSkel<'static>, Features), Error> {
     check_ring(options.payload_ring_bytes)?;
     check_ring(options.control_ring_bytes)?;
+    check_ring(options.io_ring_bytes)?;
     let names = options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
     let (users, restrict) = match &options.users {
         Users::Any => (&[][..], 0),
@@ -85,11 +87,13 @@ fn load_skeleton(
     rodata.selectors = selectors;
     rodata.decides_later = u8::from(!options.command_lines.is_empty());
     rodata.possible_cpus = libbpf_rs::num_possible_cpus().map_err(Error::from_load)? as u32;
+    settings::fill(&mut open, options);
     open.maps
         .payload_ring
         .set_max_entries(options.payload_ring_bytes)
         .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
         .and_then(|()| open.maps.tracked.set_max_entries(options.tracked_processes))
+        .and_then(|()| open.maps.io_ring.set_max_entries(options.io_ring_bytes))
         .map_err(Error::from_load)?;
     open.load().map_err(Error::from_load)
 }

@@ -1,4 +1,4 @@
-//! The reading end of the two rings: waiting, bounded reading, decoding on the way out.
+//! The reading end of the three rings: waiting, bounded reading, decoding on the way out.
 //!
 //! Only the start of a program wakes the reader, or a ring that fills fast (`bpf/emit.h`);
 //! everything else is read on a timer. Waiting is edge-triggered: level-triggered, a ring that is
@@ -122,10 +122,11 @@ pub(super) struct Pass {
 /// library; a pass costs some tens of microseconds.
 const REST: Duration = Duration::from_millis(1);
 
-/// Both rings.
+/// All rings.
 pub(super) struct Rings {
     control: Ring,
     payload: Ring,
+    io: Ring,
     epoll: OwnedFd,
     /// When the last wait ended.
     woken: Option<Instant>,
@@ -137,15 +138,17 @@ impl Rings {
     pub(super) fn new(
         control: &dyn MapCore,
         payload: &dyn MapCore,
+        io: &dyn MapCore,
     ) -> Result<Self, libbpf_rs::Error> {
         let epoll = new_epoll().map_err(libbpf_rs::Error::from)?;
-        for ring in [control, payload] {
+        for ring in [control, payload, io] {
             add_to_epoll(&epoll, ring, libc::EPOLLIN | libc::EPOLLET)
                 .map_err(libbpf_rs::Error::from)?;
         }
         Ok(Self {
             control: Ring::new(control, control.max_entries() as usize)?,
             payload: Ring::new(payload, payload.max_entries() as usize)?,
+            io: Ring::new(io, io.max_entries() as usize)?,
             epoll,
             woken: None,
         })
@@ -156,7 +159,7 @@ impl Rings {
         if let Some(woken) = self.woken {
             std::thread::sleep(REST.saturating_sub(woken.elapsed()).min(timeout));
         }
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable and has the length that is passed.
         #[expect(unsafe_code, reason = "epoll has no safe binding among the dependencies")]
@@ -183,6 +186,10 @@ impl Rings {
 
     pub(super) fn read_payload(&self) -> Pass {
         self.payload.read()
+    }
+
+    pub(super) fn read_io(&self) -> Pass {
+        self.io.read()
     }
 }
 

@@ -14,7 +14,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/agentsight.skel.rs"));
 }
 
-pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder};
+pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel};
 
 /// Fails to compile when a field of the Rust mirror is not where the C compiler put it.
 macro_rules! prove_layouts {
@@ -56,6 +56,28 @@ prove_layouts! {
         _pad fd
     }
     CloseEvent = close_event { header handle generation_boot_ns }
+    ChannelEvent = channel_event {
+        header handle generation_boot_ns inode peer_inode local_address remote_address local_port
+        remote_port family error fd channel_type role _pad path path_bytes
+    }
+    ChannelCloseEvent = channel_close_event {
+        header handle generation_boot_ns read_bytes written_bytes
+    }
+    TlsSocketEvent = tls_socket_event {
+        header handle generation_boot_ns socket socket_generation_boot_ns confidence _pad
+    }
+    PathEvent = path_event {
+        header key flags operation error path_bytes base_bytes new_path_bytes
+        new_base_bytes
+    }
+    FileUseKey = file_use_key { file device pid inode_generation }
+    Connection = connection {
+        generation_boot_ns stream_offset socket candidate inode fd descriptors channel_type role
+        protocol pair _pad
+    }
+    FileUse = file_use {
+        first_boot_ns last_boot_ns opens reads read_bytes writes written_bytes
+    }
     LedgerEntry = ledger_entry {
         attempted_events attempted_bytes submitted_events submitted_bytes lost_events lost_bytes
     }

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use super::files::FileUses;
+use super::io;
 use crate::capture::abi::{
     self, DataEvent, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent,
 };
 use crate::capture::decode::Record;
-use crate::event::{Body, Direction, Event, Exit, Fork, Image, ProcessId, TlsData};
-use crate::time::{BootNanos, ClockAnchor};
+use crate::event::{Body, Direction, Event, Exit, Fork, Image, ProcessId, Source, StreamData};
+use crate::time::{BootNanos, ClockAnchor, WallNanos};
 
 /// Connections remembered at once: eight times what the kernel's map holds. Beyond it the oldest
 /// numbers are forgotten, and a connection that lives on gets a new one.
@@ -36,10 +38,26 @@ struct ConnectionId {
 /// A connection that its process left open when it ended; the kernel's map still holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
+    /// Its number.
+    pub conn_id: u64,
     /// Its process.
-    pub pid: u32,
-    /// Its library handle.
+    pub process: ProcessId,
+    /// Its library handle, or its address in the kernel.
     pub handle: u64,
+    /// Which use of that.
+    pub generation_boot_ns: u64,
+    /// When the process ended.
+    pub ended_ts: WallNanos,
+}
+
+impl Abandoned {
+    /// The end of a channel, with what the kernel side had counted.
+    #[must_use]
+    pub fn closed(&self, connection: &abi::Connection) -> Event {
+        let [read_bytes, written_bytes] = connection.stream_offset;
+        let body = Body::ChannelClose { conn_id: self.conn_id, read_bytes, written_bytes };
+        Event { ts: self.ended_ts, process: Some(self.process), tid: None, comm: None, body }
+    }
 }
 
 /// What became of the records of one class that were decoded.
@@ -72,6 +90,7 @@ pub struct Decoder {
     /// By thread id: the contiguous beginning of an argument area.
     argv_areas: BTreeMap<u32, Vec<u8>>,
     abandoned: Vec<Abandoned>,
+    files: FileUses,
     decoded: [Decoded; abi::CLASS_COUNT],
 }
 
@@ -87,6 +106,7 @@ impl Decoder {
             last_conn_id: 0,
             argv_areas: BTreeMap::new(),
             abandoned: Vec::new(),
+            files: FileUses::new(anchor),
             decoded: [Decoded::default(); abi::CLASS_COUNT],
         }
     }
@@ -128,19 +148,32 @@ impl Decoder {
         }
     }
 
+    /// What processes do to files.
+    pub fn files(&mut self) -> &mut FileUses {
+        &mut self.files
+    }
+
     /// Connections whose process has ended since the last call without closing them.
     pub fn take_abandoned(&mut self) -> Vec<Abandoned> {
         std::mem::take(&mut self.abandoned)
     }
 
     /// Takes back what was handed out of one class since `before`: it is of a process that is not
-    /// to be observed, `header`'s.
-    pub fn unselect(&mut self, class: usize, before: Decoded, header: &EventHeader) {
+    /// to be observed.
+    pub fn unselect(&mut self, class: usize, before: Decoded) {
         let decoded = &mut self.decoded[class];
         decoded.unselected_events += decoded.events - before.events;
         decoded.unselected_bytes += decoded.bytes - before.bytes;
         (decoded.events, decoded.bytes) = (before.events, before.bytes);
-        self.forget_process(header);
+    }
+
+    /// Counts a record of a process that is not to be observed, and learns nothing from it.
+    pub fn pass_over(&mut self, record: &Record) {
+        let decoded = &mut self.decoded[record.class()];
+        decoded.unselected_events += 1;
+        if let Record::Data { data, .. } = record {
+            decoded.unselected_bytes += data.len() as u64;
+        }
     }
 
     /// Takes one record; `None` for one that only prepares a later one.
@@ -160,7 +193,7 @@ impl Decoder {
                 self.forget_process(&header);
                 Body::ProcessExit(exit(&event, self.page_bytes))
             }
-            Record::Data { event, data } => Body::TlsData(self.tls_data(&event, data)),
+            Record::Data { event, data } => Body::Data(self.data(&event, data)),
             Record::Close(event) => {
                 let id = connection_id(&header, event.handle, event.generation_boot_ns);
                 let Some(conn_id) = self.connections.remove(&id) else {
@@ -170,19 +203,52 @@ impl Decoder {
                 };
                 Body::TlsClose { conn_id }
             }
+            Record::Channel(event) => {
+                let id = connection_id(&header, event.handle, event.generation_boot_ns);
+                Body::ChannelOpen(io::channel(&event, self.conn_id(id)))
+            }
+            Record::ChannelClose(event) => {
+                let id = connection_id(&header, event.handle, event.generation_boot_ns);
+                // One whose opening was lost gets its number now: its bytes are worth knowing.
+                let conn_id = self.conn_id(id);
+                self.connections.remove(&id);
+                let (read_bytes, written_bytes) = (event.read_bytes, event.written_bytes);
+                Body::ChannelClose { conn_id, read_bytes, written_bytes }
+            }
+            Record::TlsSocket(event) => {
+                let tls = connection_id(&header, event.handle, event.generation_boot_ns);
+                let socket = connection_id(&header, event.socket, event.socket_generation_boot_ns);
+                let (conn_id, socket_conn_id) = (self.conn_id(tls), self.conn_id(socket));
+                Body::TlsSocket(io::tls_socket(&event, conn_id, socket_conn_id))
+            }
+            Record::Path { event, path, base, new_path, new_base } => {
+                let path = io::absolute(&path, &base, event.flags & abi::PATH_TRUNCATED != 0);
+                let new_path = io::absolute(&new_path, &new_base, false);
+                match io::file_op(&event, path.clone(), new_path) {
+                    Some(op) => Body::FileOp(op),
+                    None => {
+                        self.decoded[class].events += 1;
+                        let (process, comm) = (self.process_id(&header), until_nul(&header.comm));
+                        self.files.announce(&event, process, &comm, path);
+                        return None;
+                    }
+                }
+            }
         };
         self.decoded[class].events += 1;
         Some(self.event(&header, body))
     }
 
-    fn event(&self, header: &EventHeader, body: Body) -> Event {
+    /// The process that a record is about.
+    pub fn process_id(&self, header: &EventHeader) -> ProcessId {
         let start = BootNanos(header.process_start_boot_ns);
+        ProcessId { pid: header.pid, start_ts: self.anchor.process_start(start) }
+    }
+
+    fn event(&self, header: &EventHeader, body: Body) -> Event {
         Event {
             ts: self.anchor.wall(BootNanos(header.boot_ns)),
-            process: Some(ProcessId {
-                pid: header.pid,
-                start_ts: self.anchor.process_start(start),
-            }),
+            process: Some(self.process_id(header)),
             tid: Some(header.tid),
             comm: Some(until_nul(&header.comm)),
             body,
@@ -242,12 +308,15 @@ impl Decoder {
         }
     }
 
-    fn tls_data(&mut self, event: &DataEvent, data: Vec<u8>) -> TlsData {
+    fn data(&mut self, event: &DataEvent, data: Vec<u8>) -> StreamData {
         let id = connection_id(&event.header, event.handle, event.generation_boot_ns);
         let conn_id = self.conn_id(id);
-        self.decoded[abi::CLASS_TLS_DATA].bytes += data.len() as u64;
+        let source = io::source(event.header.kind);
+        let class = super::data_class(event.header.kind);
+        self.decoded[class].bytes += data.len() as u64;
         let known = self.libraries.get(usize::from(event.library));
-        TlsData {
+        StreamData {
+            source,
             conn_id,
             direction: if event.direction == abi::DIRECTION_READ {
                 Direction::Read
@@ -259,7 +328,11 @@ impl Decoder {
             // `parse` has checked that captured_bytes, the length of `data`, is not larger.
             lost_bytes: u64::from(event.data_bytes).saturating_sub(data.len() as u64),
             data,
-            library: known.map_or_else(|| "unknown".to_owned(), Clone::clone),
+            library: match source {
+                Source::Tls => known.map_or_else(|| "unknown".to_owned(), Clone::clone),
+                _ => String::new(),
+            },
+            fd: (event.fd != abi::NO_FD).then_some(event.fd),
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }
@@ -284,10 +357,20 @@ impl Decoder {
         let last = ConnectionId { handle: u64::MAX, generation_boot_ns: u64::MAX, ..first };
         let open: Vec<ConnectionId> =
             self.connections.range(first..=last).map(|(id, _)| *id).collect();
+        let process = self.process_id(header);
+        let ended_ts = self.anchor.wall(BootNanos(header.boot_ns));
         for id in open {
-            self.connections.remove(&id);
-            self.abandoned.push(Abandoned { pid, handle: id.handle });
+            let Some(conn_id) = self.connections.remove(&id) else { continue };
+            let ConnectionId { handle, generation_boot_ns, .. } = id;
+            self.abandoned.push(Abandoned {
+                conn_id,
+                process,
+                handle,
+                generation_boot_ns,
+                ended_ts,
+            });
         }
+        self.files.end(process);
     }
 }
 
@@ -306,7 +389,7 @@ fn until_nul(bytes: &[u8]) -> String {
 }
 
 /// A path from its components, last first and NUL-terminated. `None` when there is none.
-fn path(components: &[u8], truncated: bool) -> Option<String> {
+pub(super) fn path(components: &[u8], truncated: bool) -> Option<String> {
     let components = components.strip_suffix(&[0]).unwrap_or(components);
     if components.is_empty() {
         return None;

@@ -104,19 +104,25 @@ fn image(decoder: &mut Decoder, bytes: &Bytes) -> Image {
 }
 
 #[test]
-fn what_is_of_an_unselected_process_is_taken_back_from_the_counts() {
+fn what_is_of_an_unselected_process_counts_as_neither_handed_on_nor_unusable() {
     let mut decoder = decoder();
     event(&mut decoder, &data(1, 2, 0, 0, b"kept"));
-    let before = decoder.decoded()[abi::CLASS_TLS_DATA];
-    let unselected = data(9, 2, 0, 0, b"dropped");
-    event(&mut decoder, &unselected);
-    let header = *unselected.parse().unwrap().header();
-    decoder.unselect(abi::CLASS_TLS_DATA, before, &header);
-    let expected =
-        Decoded { events: 1, bytes: 4, unselected_events: 1, unselected_bytes: 7, ..before };
-    assert_eq!(decoder.decoded()[abi::CLASS_TLS_DATA], expected);
-    // Nobody will close what the process has left in the kernel's map.
-    assert!(decoder.take_abandoned().contains(&Abandoned { pid: header.pid, handle: 9 }));
+    decoder.pass_over(&data(9, 2, 0, 0, b"dropped").parse().unwrap());
+    let of_class = |decoder: &Decoder, class: usize| decoder.decoded()[class];
+    let expected = Decoded {
+        events: 1,
+        bytes: 4,
+        unselected_events: 1,
+        unselected_bytes: 7,
+        ..Decoded::default()
+    };
+    assert_eq!(of_class(&decoder, abi::CLASS_TLS_DATA), expected);
+
+    let before = of_class(&decoder, abi::CLASS_PROCESS_EXEC);
+    event(&mut decoder, &exec());
+    decoder.unselect(abi::CLASS_PROCESS_EXEC, before);
+    let expected = Decoded { unselected_events: 1, unselected_bytes: 9, ..Decoded::default() };
+    assert_eq!(of_class(&decoder, abi::CLASS_PROCESS_EXEC), expected);
 }
 
 #[test]
@@ -261,7 +267,7 @@ fn connections_are_numbered_by_first_sight_and_a_handle_used_again_is_a_new_one(
     let mut decoder = decoder();
     assert_eq!(decoder.library_tag("openssl"), 1);
     let mut conn_of = |bytes: &Bytes| match event(&mut decoder, bytes).body {
-        Body::TlsData(data) => {
+        Body::Data(data) => {
             assert_eq!(data.library, "openssl");
             assert_eq!(data.direction, Direction::Write);
             data.conn_id
@@ -327,13 +333,15 @@ fn connections_left_open_at_exit_are_reported_for_removal_once() {
     event(&mut decoder, &close(0xb, 1));
     assert_eq!(decoder.take_abandoned(), []);
     event(&mut decoder, &exit(0, [0, 0, 0]));
-    assert_eq!(decoder.take_abandoned(), [Abandoned { pid: 10, handle: 0xa }]);
+    let abandoned = decoder.take_abandoned();
+    let found: Vec<_> = abandoned.iter().map(|left| (left.process.pid, left.handle)).collect();
+    assert_eq!(found, [(10, 0xa)]);
     assert_eq!(decoder.take_abandoned(), []);
 }
 
 #[test]
 fn lost_bytes_are_what_moved_and_is_not_there() {
-    let Body::TlsData(hole) = event(&mut decoder(), &data(1, 2, 70, 500, b"")).body else {
+    let Body::Data(hole) = event(&mut decoder(), &data(1, 2, 70, 500, b"")).body else {
         panic!("expected TLS data");
     };
     assert_eq!((hole.stream_offset, hole.data_bytes, hole.lost_bytes), (70, 500, 500));

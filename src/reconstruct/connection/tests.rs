@@ -2,6 +2,7 @@
 //! of `tests/reconstruct.rs`.
 
 use super::*;
+use crate::event::Source;
 use crate::reconstruct::finding::{Completeness, Exchange, Finding};
 
 /// A connection and what came of it.
@@ -29,7 +30,8 @@ impl Fixture {
     fn push(&mut self, direction: Direction, bytes: &[u8], lost_bytes: u64) {
         self.now += 1;
         let offset = &mut self.offsets[usize::from(direction == Direction::Write)];
-        let data = TlsData {
+        let data = StreamData {
+            source: Source::Tls,
             conn_id: 1,
             direction,
             stream_offset: *offset,
@@ -37,6 +39,7 @@ impl Fixture {
             lost_bytes,
             data: bytes.to_vec(),
             library: String::new(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         };

@@ -15,7 +15,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
-use crate::event::{Direction, TlsData};
+use crate::event::{Direction, StreamData};
 
 /// Longest expression: text that is typed, not generated.
 const MAX_PATTERN_BYTES: usize = 4096;
@@ -181,7 +181,7 @@ impl TextScan {
 
     /// Whether a match ends in this payload, which comes in stream order. After a hole, and after
     /// bytes that were lost, the search begins anew.
-    pub fn push(&mut self, tls: &TlsData) -> bool {
+    pub fn push(&mut self, tls: &StreamData) -> bool {
         self.pushed += 1;
         let key = (tls.conn_id, tls.direction);
         if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&key) {
@@ -225,9 +225,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::Source;
 
-    fn tls(conn_id: u64, stream_offset: u64, data: &[u8], lost_bytes: u64) -> TlsData {
-        TlsData {
+    fn tls(conn_id: u64, stream_offset: u64, data: &[u8], lost_bytes: u64) -> StreamData {
+        StreamData {
+            source: Source::Tls,
             conn_id,
             direction: Direction::Read,
             stream_offset,
@@ -235,6 +237,7 @@ mod tests {
             lost_bytes,
             data: data.to_vec(),
             library: "openssl".into(),
+            fd: None,
             call_ts: Vec::new(),
             call_bytes: Vec::new(),
         }

@@ -3,14 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Body, Direction, Event, TlsData};
+use crate::event::{Body, Direction, Event, Source, StreamData};
 use crate::time::WallNanos;
 use crate::trace::draft::Draft;
 use crate::trace::metadata::{Entry, Keys, Metadata};
 use crate::trace::writer::Limits;
 
 fn event(ts: i64, data: &[u8]) -> Event {
-    let tls = TlsData {
+    let tls = StreamData {
+        source: Source::Tls,
         conn_id: u64::MAX,
         direction: Direction::Write,
         stream_offset: 0,
@@ -18,10 +19,11 @@ fn event(ts: i64, data: &[u8]) -> Event {
         lost_bytes: 0,
         data: data.to_vec(),
         library: "openssl".into(),
+        fd: None,
         call_ts: vec![],
         call_bytes: vec![],
     };
-    Event { ts: WallNanos(ts), process: None, tid: Some(1), comm: None, body: Body::TlsData(tls) }
+    Event { ts: WallNanos(ts), process: None, tid: Some(1), comm: None, body: Body::Data(tls) }
 }
 
 fn noise(bytes: usize) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Direction, Loss, TlsData};
+use crate::event::{Direction, Loss, Source, StreamData};
 use crate::time::WallNanos;
 
 fn event(body: Body) -> Event {
@@ -11,7 +11,8 @@ fn event(body: Body) -> Event {
 }
 
 fn tls(data: usize, lost_bytes: u64, calls: usize) -> Event {
-    event(Body::TlsData(TlsData {
+    event(Body::Data(StreamData {
+        source: Source::Tls,
         conn_id: 1,
         direction: Direction::Read,
         stream_offset: 0,
@@ -19,6 +20,7 @@ fn tls(data: usize, lost_bytes: u64, calls: usize) -> Event {
         lost_bytes,
         data: vec![0; data],
         library: "openssl".into(),
+        fd: None,
         call_ts: vec![WallNanos(0); calls],
         call_bytes: vec![1; calls],
     }))
