@@ -37,7 +37,7 @@ use provisional::Provisional;
 use rings::{Damage, Rings};
 use skeleton::AgentsightSkel;
 
-pub use error::Error;
+pub use error::{BTF_PATH, Error, in_initial_namespaces, is_older_than, kernel_release};
 pub use ledger::{ClassLedger, Undecodable};
 
 /// How to load the capture.
@@ -172,6 +172,8 @@ pub struct Stats {
     pub probes: usize,
     /// Whether records have their exact size (kernel 6.16), or are rounded up.
     pub exact_size: bool,
+    /// Whether rows can name the TLS library (kernel 5.15).
+    pub attach_cookie: bool,
 }
 
 /// How full the kernel's maps are.
@@ -247,6 +249,7 @@ impl Capture {
             has_attach_cookie: features.attach_cookie,
             stats: Stats {
                 exact_size: features.exact_size,
+                attach_cookie: features.attach_cookie,
                 probes: PROCESS_PROBES,
                 ..Stats::default()
             },

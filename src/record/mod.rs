@@ -12,6 +12,7 @@ use crate::trace;
 pub mod anchors;
 pub mod binaries;
 pub mod derive;
+pub mod doctor;
 pub mod host;
 pub mod intake;
 pub mod launch;

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "modules of one program")]
 
 mod bad_input;
+mod doctor;
 #[path = "../live/host.rs"]
 mod host;
 mod noise;

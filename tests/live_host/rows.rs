@@ -41,7 +41,9 @@ impl Rows {
     /// there.
     pub fn moved(&self, direction: Direction) -> (u64, u64) {
         let data = self.events.iter().filter_map(|event| match &event.body {
-            Body::TlsData(data) if data.direction == direction => Some(data),
+            Body::Data(data) if data.source == DataSource::Tls && data.direction == direction => {
+                Some(data)
+            }
             _ => None,
         });
         data.fold((0, 0), |(all, lost), data| (all + data.data_bytes, lost + data.lost_bytes))
