@@ -36,7 +36,7 @@ const volatile __u8 decides_later __weak = 0;
 /* Plaintext and connection ends. Written without wakeup; user space sets the size before load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 32 << 20);
 } payload_ring SEC(".maps") __weak;
 
 /* Pipes, socket pairs, channels, files. Apart, so that they can never evict plaintext of TLS. */

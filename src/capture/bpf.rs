@@ -17,6 +17,7 @@ mod rings;
 mod selection;
 mod settings;
 mod skeleton;
+mod tracking;
 
 use std::mem::offset_of;
 use std::path::Path;
@@ -30,8 +31,9 @@ use crate::capture::clock;
 use crate::capture::decode::{DecodeError, Decoder, Record};
 use crate::capture::order::Merger;
 use crate::capture::scope::{CommandLines, Users};
+use crate::capture::tls_library::RustlsPlace;
 use crate::event::Event;
-use crate::time::{BootNanos, CLOCK_TICK_NS, ClockAnchor, WallNanos};
+use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use files::Flush;
 use provisional::Provisional;
 use rings::{Damage, Rings};
@@ -77,7 +79,7 @@ impl Default for Options {
             cgroups: Vec::new(),
             command_lines: CommandLines::default(),
             users: Users::Any,
-            payload_ring_bytes: 16 << 20,
+            payload_ring_bytes: 32 << 20,
             control_ring_bytes: 4 << 20,
             tracked_processes: 16_384,
             io_ring_bytes: 8 << 20,
@@ -150,6 +152,29 @@ pub enum TlsFunction {
     WriteEx2,
     /// `void f(conn)` ends the connection, as `SSL_free`.
     Free,
+    /// An instruction of rustls that has received data at this place.
+    RustlsRead(RustlsPlace),
+    /// A function of rustls that is given data at this place and returns the bytes it took.
+    RustlsWrite(RustlsPlace),
+}
+
+impl TlsFunction {
+    /// Whether something is recorded, or given up, when it returns.
+    fn has_return(self) -> bool {
+        !matches!(self, Self::Free | Self::RustlsRead(_))
+    }
+
+    /// What the programs of rustls have to know of the instruction, as `bpf/rustls.bpf.c` reads it
+    /// above the library's tag.
+    fn place_bits(self) -> u64 {
+        let (Self::RustlsRead(place) | Self::RustlsWrite(place)) = self else { return 0 };
+        let offset = place.payload_offset.cast_unsigned();
+        let encrypter = place.encrypter_offset.unwrap_or(u16::MAX);
+        u64::from(place.connection & 0xf) << 8
+            | u64::from(place.payload & 0xf) << 12
+            | u64::from(offset) << 16
+            | u64::from(encrypter) << 32
+    }
 }
 
 /// What [`Capture::drain`] did.
@@ -185,6 +210,12 @@ pub struct MapEntries {
     pub connections: usize,
     /// Calls of TLS functions that have not returned.
     pub active_calls: usize,
+    /// Descriptors by which channels are used.
+    pub descriptors: usize,
+    /// Threads that have used sockets that carry TLS.
+    pub threads: usize,
+    /// Files in use, by process.
+    pub files: usize,
 }
 
 /// The loaded programs. Dropping it detaches everything.
@@ -267,36 +298,6 @@ impl Capture {
         self.anchor
     }
 
-    /// Observes a running process and what it will start from now on. `matched`: it is itself what
-    /// the user asked for; later exec events of it say so. Its existing descendants are the
-    /// caller's to find. Harmless if it is observed already.
-    pub fn track(&mut self, pid: u32, matched: bool) -> Result<(), Error> {
-        let failed = |source| Error::Map { map: "tracked", source };
-        let tracked = &self.skel.maps.tracked;
-        let key = pid.to_ne_bytes();
-        let known = tracked.lookup(&key, MapFlags::ANY).map_err(failed)?;
-        let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
-        let value = match known {
-            Some(_) if !matched => None,
-            // Its connections stay what they are.
-            Some(mut value) => {
-                let at = offset_of!(abi::TrackedProcess, flags);
-                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
-                Some(value)
-            }
-            None => Some(fresh_process(flags)),
-        };
-        if let Some(value) = value {
-            tracked.update(&key, &value, MapFlags::ANY).map_err(failed)?;
-        }
-        // If it ended before it was in the map, no exit will take it out.
-        if !is_alive(pid) {
-            let _ = tracked.delete(&key);
-            return Err(Error::NoProcess { pid });
-        }
-        Ok(())
-    }
-
     /// Probes one function of one binary, in every process that has it mapped, now and later.
     /// `file_offset` is a position in the file, not an address. Probes stay until the capture is
     /// dropped or [`Self::detach`] is called.
@@ -315,9 +316,21 @@ impl Capture {
             TlsFunction::WriteEx => &progs.handle_tls_write_ex,
             TlsFunction::WriteEx2 => &progs.handle_tls_write_ex2,
             TlsFunction::Free => &progs.handle_tls_free,
+            TlsFunction::RustlsRead(_) => &progs.handle_rustls_read,
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write,
         };
-        let tag = self.decoder.library_tag(library);
-        let cookie = if self.has_attach_cookie { u64::from(tag) } else { 0 };
+        if let TlsFunction::RustlsRead(place) = function
+            && !self.has_attach_cookie
+            && !place.is_first_arguments()
+        {
+            return Err(Error::NoCookie { path: path.to_owned(), offset: file_offset });
+        }
+        let returning = match function {
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write_return,
+            _ => &progs.handle_tls_return,
+        };
+        let tag = u64::from(self.decoder.library_tag(library));
+        let cookie = if self.has_attach_cookie { tag | function.place_bits() } else { 0 };
         let attach = |program: &libbpf_rs::ProgramMut<'_>, retprobe| {
             let opts = UprobeOpts { retprobe, cookie, ..UprobeOpts::default() };
             program
@@ -331,8 +344,8 @@ impl Capture {
         };
         // The return probe first: a return without its entry is ignored, but not the reverse.
         let mut links = Vec::with_capacity(2);
-        if function != TlsFunction::Free {
-            links.push(attach(&progs.handle_tls_return, true)?);
+        if function.has_return() {
+            links.push(attach(returning, true)?);
         }
         links.push(attach(entry, false)?);
         self.stats.probes += links.len();
@@ -471,12 +484,6 @@ impl Capture {
         }
     }
 
-    fn is_tracked(&self, pid: u32) -> bool {
-        let found = self.skel.maps.tracked.lookup(&pid.to_ne_bytes(), MapFlags::ANY);
-        // What cannot be read is left alone.
-        found.map_or(true, |value| value.is_some())
-    }
-
     /// Entries in the kernel's maps of processes and of connections, to see that nothing piles up.
     #[must_use]
     pub fn map_entries(&self) -> MapEntries {
@@ -484,6 +491,9 @@ impl Capture {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
             active_calls: self.skel.maps.active_calls.keys().count(),
+            descriptors: self.skel.maps.descriptors.keys().count(),
+            threads: self.skel.maps.thread_sockets.keys().count(),
+            files: self.skel.maps.file_uses.keys().count(),
         }
     }
 
@@ -540,39 +550,6 @@ fn connection_key(handle: u64, pid: u32) -> Vec<u8> {
     key.extend_from_slice(&pid.to_ne_bytes());
     key.extend_from_slice(&0_u32.to_ne_bytes());
     key
-}
-
-/// Value of the tracked map (abi::TrackedProcess) for a process found by user space. Connections
-/// that a former process of its pid left behind are older than now, so they are not taken for its
-/// own.
-fn fresh_process(flags: u32) -> Vec<u8> {
-    let mut value = Vec::with_capacity(abi::TrackedProcess::BYTES);
-    value.extend_from_slice(&clock::boot_now().0.to_ne_bytes());
-    value.extend_from_slice(&0_u64.to_ne_bytes());
-    value.extend_from_slice(&flags.to_ne_bytes());
-    value.extend_from_slice(&0_u32.to_ne_bytes());
-    value
-}
-
-/// Whether a process will still pass through exit.
-fn is_alive(pid: u32) -> bool {
-    process_start(pid).is_some()
-}
-
-/// When a process was created, if it will still pass through exit. A zombie will not, unless it is
-/// the first thread of a process whose others live on.
-fn process_start(pid: u32) -> Option<BootNanos> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // proc_pid_stat(5): the name may hold anything, so count from its closing parenthesis.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    // Fields 20 and 22; the state was field 3.
-    let threads: u64 = fields.nth(16)?.parse().ok()?;
-    let start_ticks: u64 = fields.nth(1)?.parse().ok()?;
-    let lives = !matches!(state, "Z" | "X") || threads > 1;
-    lives.then(|| BootNanos(start_ticks.saturating_mul(CLOCK_TICK_NS)))
 }
 
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,

@@ -1,10 +1,11 @@
 //! Which functions of a binary file move TLS plaintext, and where they are in the file.
 //!
-//! Two ways, in this order: the names in its symbol tables (shared libssl, node and everything else
-//! that keeps them), and for stripped programs with BoringSSL inside (Bun: Claude Code, OpenCode)
-//! what the functions mean (`boringssl.rs`). There are no offset tables and no byte patterns of
-//! prologues: both die with the next release of an agent. A file that shows marks of a TLS library
-//! whose functions cannot be told for certain is reported as such; it never counts as plain.
+//! Names first: those in its symbol tables (shared libssl, node and everything else that keeps
+//! them). For stripped programs, what the functions mean: BoringSSL inside (`boringssl.rs`; Bun:
+//! Claude Code, OpenCode), OpenSSL 3 inside (`openssl_static.rs`) and rustls (`rustls.rs`; both in
+//! Codex). There are no offset tables and no byte patterns of prologues: both die with the next
+//! release of an agent. A file that shows marks of a TLS library whose functions cannot be told for
+//! certain is reported as such; it never counts as plain. One file may hold several libraries.
 //!
 //! It is fed paths of files that traced processes map, so every byte of them is hostile: nothing
 //! here panics on them, and work and memory are bounded (`image.rs`). It attaches nothing.
@@ -14,6 +15,9 @@ mod boringssl;
 mod functions;
 mod image;
 mod marks;
+mod openssl_static;
+mod references;
+mod rustls;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
@@ -29,6 +33,7 @@ use object::elf;
 
 use image::{Image, Kind};
 use marks::Marks;
+pub use rustls::RustlsPlace;
 
 /// Most sites taken from symbol tables; two copies of a library have ten.
 const MAX_SITES: usize = 32;
@@ -42,7 +47,7 @@ pub enum Library {
     OpenSsl,
     /// BoringSSL and what forked from it, such as AWS-LC.
     BoringSsl,
-    /// rustls; only ever [`Outcome::Unresolved`].
+    /// rustls.
     Rustls,
 }
 
@@ -72,13 +77,24 @@ pub enum Role {
     WriteEx,
     /// `void SSL_free(SSL *)`: may or may not release the last reference.
     Free,
+    /// OpenSSL's `ssl_read_internal`, with the arguments and the result of [`Self::ReadEx`].
+    ReadInternal,
+    /// OpenSSL's `ssl_write_internal` before 3.3, with those of [`Self::WriteEx`].
+    WriteInternal,
+    /// The same from 3.3 on: `(SSL *, const void *buffer, size_t size, uint64_t flags, size_t
+    /// *written)`.
+    WriteInternalFlags,
+    /// rustls' `take_received_plaintext(&mut CommonState, Payload)`, or an inlined copy of it.
+    RustlsRead(RustlsPlace),
+    /// rustls' `buffer_plaintext(&mut CommonState, OutboundChunks, …)`: returns the bytes taken.
+    RustlsWrite(RustlsPlace),
 }
 
 impl Role {
-    /// Every role.
+    /// Every role of a function in a library's C interface: what is looked for by name.
     pub const ALL: [Self; 5] = [Self::Read, Self::ReadEx, Self::Write, Self::WriteEx, Self::Free];
 
-    /// The name of the function in the library's C interface.
+    /// The name of the function in its library.
     #[must_use]
     pub fn symbol(self) -> &'static str {
         match self {
@@ -87,6 +103,10 @@ impl Role {
             Self::Write => "SSL_write",
             Self::WriteEx => "SSL_write_ex",
             Self::Free => "SSL_free",
+            Self::ReadInternal => "ssl_read_internal",
+            Self::WriteInternal | Self::WriteInternalFlags => "ssl_write_internal",
+            Self::RustlsRead(_) => "take_received_plaintext",
+            Self::RustlsWrite(_) => "buffer_plaintext",
         }
     }
 }
@@ -98,8 +118,8 @@ pub struct Site {
     pub role: Role,
     /// Its name in the library's interface, whether or not the file still has it.
     pub symbol: String,
-    /// Its first byte, counted from the start of the file (not a virtual address): what
-    /// `perf_event_open(2)` takes for a uprobe.
+    /// The instruction to probe, its first one unless it was inlined, counted from the start of the
+    /// file (not a virtual address): what `perf_event_open(2)` takes for a uprobe.
     pub file_offset: u64,
 }
 
@@ -115,6 +135,9 @@ pub struct TlsLibrary {
     pub build_id: Option<String>,
     /// What to probe, ordered by role and offset: at least one function that reads or writes.
     pub sites: Vec<Site>,
+    /// What else the file holds: other libraries, and parts that could not be told for certain.
+    /// Never [`Outcome::Absent`].
+    pub beside: Vec<Outcome>,
 }
 
 /// What came of looking into a file.
@@ -175,74 +198,176 @@ fn find_in(file: File) -> io::Result<Outcome> {
         Kind::Foreign => None,
         Kind::Elf64 { machine } => Some(machine),
     };
-    let sites = named_sites(&image)?;
     let marks = Marks::find(&image)?;
-    if sites.iter().any(|site| site.role != Role::Free) {
-        let (library, version) = if marks.boringssl_files.is_empty() {
-            (Library::OpenSsl, marks.openssl_version)
-        } else {
-            (Library::BoringSsl, None)
-        };
-        return Ok(Outcome::Found(TlsLibrary { library, version, build_id, sites }));
-    }
-    if !marks.boringssl_files.is_empty() {
-        return stripped_boringssl(&image, machine, &marks, build_id);
-    }
-    Ok(match unresolvable(machine, &marks) {
-        Some((library, reason)) => Outcome::Unresolved { library, reason, build_id },
-        None => Outcome::Absent { build_id },
-    })
+    let holder = Holder { image: &image, machine, marks: &marks, build_id: build_id.as_deref() };
+    let mut outcomes = holder.c_library()?.into_iter().collect::<Vec<_>>();
+    outcomes.extend(holder.rustls()?);
+    Ok(joined(outcomes).unwrap_or(Outcome::Absent { build_id }))
 }
 
-/// The library that the marks show and nothing here can resolve, and why.
-fn unresolvable(machine: Option<u16>, marks: &Marks) -> Option<(Library, String)> {
-    if machine.is_none() && marks.names_ssl_write {
-        return Some((Library::OpenSsl, NOT_64_BIT.to_owned()));
+/// One outcome of several: what was found first, the rest beside it.
+fn joined(mut outcomes: Vec<Outcome>) -> Option<Outcome> {
+    let found = outcomes.iter().position(|outcome| matches!(outcome, Outcome::Found(_)));
+    if let Some(found) = found
+        && let Outcome::Found(mut library) = outcomes.remove(found)
+    {
+        library.beside.extend(outcomes);
+        return Some(Outcome::Found(library));
     }
-    let rustls = marks.rustls_version.as_ref().map(|version| format!("rustls {version}"));
-    if marks.openssl_functions {
-        let version = marks.openssl_version.as_deref().unwrap_or("of unknown version");
-        let beside = rustls.map_or_else(String::new, |rustls| format!(", beside {rustls}"));
-        let reason =
-            format!("OpenSSL {version} is linked in without the names of its functions{beside}");
-        return Some((Library::OpenSsl, reason));
-    }
-    let rustls = rustls?;
-    Some((Library::Rustls, format!("{rustls} is linked in, whose functions are not looked for")))
-}
-
-fn stripped_boringssl(
-    image: &Image,
-    machine: Option<u16>,
-    marks: &Marks,
-    build_id: Option<String>,
-) -> io::Result<Outcome> {
-    let library = Library::BoringSsl;
-    let resolution = match machine {
-        Some(elf::EM_X86_64) => boringssl::resolve(image, &marks.boringssl_files)?,
-        Some(machine) => Err(format!(
-            "its functions have no names, and without them expected x86-64 code (machine {}), \
-             found machine {machine}",
-            elf::EM_X86_64
-        )),
-        None => Err(NOT_64_BIT.to_owned()),
-    };
-    let resolved = match resolution {
-        Ok(resolved) => resolved,
-        Err(reason) => return Ok(Outcome::Unresolved { library, reason, build_id }),
-    };
-    let site = |role: Role, address| {
-        let file_offset = image.code_file_offset(address)?;
-        Some(Site { role, symbol: role.symbol().to_owned(), file_offset })
-    };
-    let sites = [site(Role::Read, resolved.read), site(Role::Write, resolved.write)];
-    Ok(match sites.into_iter().collect() {
-        Some(sites) => Outcome::Found(TlsLibrary { library, version: None, build_id, sites }),
-        None => {
-            let reason = "its functions lie outside the executable segments".to_owned();
+    outcomes.into_iter().reduce(|first, next| match (first, next) {
+        (
+            Outcome::Unresolved { library, reason, build_id },
+            Outcome::Unresolved { library: other, reason: another, .. },
+        ) => {
+            let reason = format!("{reason}; beside it {}: {another}", other.as_str());
             Outcome::Unresolved { library, reason, build_id }
         }
+        (first, _) => first,
     })
+}
+
+/// A file and what is known of it before its functions are.
+struct Holder<'a> {
+    image: &'a Image,
+    machine: Option<u16>,
+    marks: &'a Marks,
+    build_id: Option<&'a str>,
+}
+
+impl Holder<'_> {
+    /// OpenSSL or BoringSSL, by name or by meaning.
+    fn c_library(&self) -> io::Result<Option<Outcome>> {
+        let (image, marks) = (self.image, self.marks);
+        let boringssl = !marks.boringssl_files.is_empty();
+        let sites = named_sites(image)?;
+        if sites.iter().any(|site| site.role != Role::Free) {
+            let (library, version) = if boringssl {
+                (Library::BoringSsl, None)
+            } else {
+                (Library::OpenSsl, marks.openssl_version.clone())
+            };
+            return Ok(Some(self.found(library, version, sites)));
+        }
+        if boringssl {
+            let resolution = match self.code() {
+                Ok(()) => boringssl::resolve(image, &marks.boringssl_files)?,
+                Err(reason) => Err(reason),
+            };
+            let functions =
+                resolution.map(|found| vec![(Role::Read, found.read), (Role::Write, found.write)]);
+            return Ok(Some(self.outcome(Library::BoringSsl, None, functions)));
+        }
+        if self.machine.is_none() && marks.names_ssl_write {
+            return Ok(Some(self.unresolved(Library::OpenSsl, NOT_64_BIT.to_owned())));
+        }
+        if marks.openssl_write_names.is_empty() {
+            return Ok(None);
+        }
+        let version = marks.openssl_version.as_deref();
+        let resolution = match self.code() {
+            Ok(()) => openssl_static::resolve(
+                image,
+                &marks.openssl_read_names,
+                &marks.openssl_write_names,
+                version,
+            )?,
+            Err(reason) => Err(reason),
+        };
+        let functions = resolution.map_err(|reason| {
+            let version = version.unwrap_or("of unknown version");
+            format!("OpenSSL {version} is linked in without the names of its functions: {reason}")
+        });
+        let functions = functions.map(|found| {
+            let write = if found.write_takes_flags {
+                Role::WriteInternalFlags
+            } else {
+                Role::WriteInternal
+            };
+            vec![(Role::ReadInternal, found.read), (write, found.write)]
+        });
+        Ok(Some(self.outcome(Library::OpenSsl, marks.openssl_version.clone(), functions)))
+    }
+
+    /// rustls and, apart, its inlined functions that cannot be probed.
+    fn rustls(&self) -> io::Result<Vec<Outcome>> {
+        let Some(version) = self.marks.rustls_version.clone() else { return Ok(Vec::new()) };
+        let resolution = match self.code() {
+            Ok(()) => rustls::resolve(self.image)?,
+            Err(reason) => Err(reason),
+        };
+        let resolved = match resolution {
+            Ok(resolved) => resolved,
+            Err(reason) => {
+                let reason = format!("rustls {version} is linked in: {reason}");
+                return Ok(vec![self.unresolved(Library::Rustls, reason)]);
+            }
+        };
+        let (write, place) = resolved.write;
+        let mut functions = vec![(Role::RustlsWrite(place), write)];
+        let reads = resolved.reads.into_iter();
+        functions.extend(reads.map(|(address, place)| (Role::RustlsRead(place), address)));
+        let mut outcomes =
+            vec![self.outcome(Library::Rustls, Some(version.clone()), Ok(functions))];
+        if !resolved.unread.is_empty() {
+            let addresses: Vec<_> =
+                resolved.unread.iter().map(|address| format!("{address:#x}")).collect();
+            let reason = format!(
+                "rustls {version} has take_received_plaintext inlined where it does not show which \
+                 registers hold the data, at address {}: what is received there is missed",
+                addresses.join(", ")
+            );
+            outcomes.push(self.unresolved(Library::Rustls, reason));
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether the code can be read, or why not.
+    fn code(&self) -> Result<(), String> {
+        match self.machine {
+            Some(elf::EM_X86_64) => Ok(()),
+            Some(machine) => Err(format!(
+                "its functions have no names, and without them expected x86-64 code (machine {}), \
+                 found machine {machine}",
+                elf::EM_X86_64
+            )),
+            None => Err(NOT_64_BIT.to_owned()),
+        }
+    }
+
+    fn outcome(
+        &self,
+        library: Library,
+        version: Option<String>,
+        functions: Result<Vec<(Role, u64)>, String>,
+    ) -> Outcome {
+        let functions = match functions {
+            Ok(functions) => functions,
+            Err(reason) => return self.unresolved(library, reason),
+        };
+        let site = |(role, address): (Role, u64)| {
+            let file_offset = self.image.code_file_offset(address)?;
+            Some(Site { role, symbol: role.symbol().to_owned(), file_offset })
+        };
+        match functions.into_iter().map(site).collect::<Option<Vec<Site>>>() {
+            Some(mut sites) => {
+                sites.sort();
+                self.found(library, version, sites)
+            }
+            None => {
+                let reason = "its functions lie outside the executable segments".to_owned();
+                self.unresolved(library, reason)
+            }
+        }
+    }
+
+    fn found(&self, library: Library, version: Option<String>, sites: Vec<Site>) -> Outcome {
+        let build_id = self.build_id.map(str::to_owned);
+        Outcome::Found(TlsLibrary { library, version, build_id, sites, beside: Vec::new() })
+    }
+
+    fn unresolved(&self, library: Library, reason: String) -> Outcome {
+        Outcome::Unresolved { library, reason, build_id: self.build_id.map(str::to_owned) }
+    }
 }
 
 /// The functions the file defines under their own names.

@@ -19,7 +19,7 @@ use super::privileges;
 use crate::capture::bpf::{Capture, TlsFunction};
 use crate::capture::procfs::ProcFs;
 use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
-use crate::capture::tls_library::{Outcome, Role, Site, TlsLibrary};
+use crate::capture::tls_library::{Library, Outcome, Role, Site, TlsLibrary};
 use crate::event::{Image, Probe, ProbeState, ProcessId};
 use crate::time::ClockAnchor;
 use crate::trace::{Binary, Entry};
@@ -288,14 +288,24 @@ impl Examiner {
 }
 
 impl Report {
-    /// Attaches what was found; the row for the trace, and a warning if plaintext will be missed.
-    pub fn attach(&self, capture: &mut Capture) -> (Probe, Option<String>) {
-        let who = match (&self.comm, self.process) {
-            (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
-            _ => self.path.clone(),
-        };
-        let build_id = self.outcome.build_id().map(str::to_owned);
-        let (library, state, detail) = match &self.outcome {
+    /// Attaches what was found; a row for the trace for every library, and a warning with each whose
+    /// plaintext will be missed.
+    pub fn attach(&self, capture: &mut Capture) -> Vec<(Probe, Option<String>)> {
+        let mut rows = Vec::new();
+        self.attach_outcome(&self.outcome, false, capture, &mut rows);
+        rows
+    }
+
+    /// `partly`: something else in the file is recorded, or will be tried.
+    fn attach_outcome(
+        &self,
+        outcome: &Outcome,
+        partly: bool,
+        capture: &mut Capture,
+        rows: &mut Vec<(Probe, Option<String>)>,
+    ) {
+        let build_id = outcome.build_id().map(str::to_owned);
+        let (library, state, detail) = match outcome {
             Outcome::Found(found) => {
                 let file = self.file.as_ref().expect("what was found was found in a file");
                 let (state, detail) = attach_sites(capture, &open_path(file), found);
@@ -309,17 +319,42 @@ impl Report {
                 (None, ProbeState::Absent, detail)
             }
         };
-        let warning = match state {
-            ProbeState::Attached => None,
-            ProbeState::Absent => Some(format!(
+        let warning = self.warning(library, state, &detail, partly);
+        let library = library.map(|library| library.as_str().to_owned());
+        rows.push((Probe { path: self.path.clone(), library, state, detail, build_id }, warning));
+        if let Outcome::Found(found) = outcome {
+            for beside in &found.beside {
+                self.attach_outcome(beside, true, capture, rows);
+            }
+        }
+    }
+
+    fn warning(
+        &self,
+        library: Option<Library>,
+        state: ProbeState,
+        detail: &str,
+        partly: bool,
+    ) -> Option<String> {
+        let who = match (&self.comm, self.process) {
+            (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
+            _ => self.path.clone(),
+        };
+        match (state, library) {
+            (ProbeState::Attached, _) => None,
+            (ProbeState::Absent, _) => Some(format!(
                 "warning: {who}: {detail}; what it sends over TLS itself is not recorded"
             )),
-            ProbeState::Unresolved | ProbeState::Failed => {
+            (ProbeState::Unresolved | ProbeState::Failed, Some(library)) if partly => {
+                Some(format!(
+                    "warning: {who}: not all of its TLS plaintext through {} is recorded: {detail}",
+                    library.as_str()
+                ))
+            }
+            (ProbeState::Unresolved | ProbeState::Failed, _) => {
                 Some(format!("warning: {who}: its TLS plaintext is NOT recorded: {detail}"))
             }
-        };
-        let library = library.map(|library| library.as_str().to_owned());
-        (Probe { path: self.path.clone(), library, state, detail, build_id }, warning)
+        }
     }
 }
 
@@ -350,6 +385,11 @@ fn function_of(site: &Site) -> TlsFunction {
         Role::Write => TlsFunction::Write,
         Role::WriteEx => TlsFunction::WriteEx,
         Role::Free => TlsFunction::Free,
+        Role::ReadInternal => TlsFunction::ReadEx,
+        Role::WriteInternal => TlsFunction::WriteEx,
+        Role::WriteInternalFlags => TlsFunction::WriteEx2,
+        Role::RustlsRead(place) => TlsFunction::RustlsRead(place),
+        Role::RustlsWrite(place) => TlsFunction::RustlsWrite(place),
     }
 }
 

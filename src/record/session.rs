@@ -466,11 +466,12 @@ impl Session {
     /// Attaches what was found, records what came of it, and tells what the user has to know.
     fn attach(&mut self, reports: Vec<Report>, say: &mut dyn FnMut(&str)) {
         for report in reports {
-            let (probe, warning) = report.attach(&mut self.capture);
-            if let Some(warning) = warning {
-                say(&warning);
+            for (probe, warning) in report.attach(&mut self.capture) {
+                if let Some(warning) = warning {
+                    say(&warning);
+                }
+                self.intake.take_now(report.process, report.comm.clone(), Body::Probe(probe));
             }
-            self.intake.take_now(report.process, report.comm, Body::Probe(probe));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agentsight::event::{Body, Direction, Event, Image};
+use agentsight::event::{Body, Direction, Event, Image, Source};
 use agentsight::trace::{Completeness, Reader};
 
 /// All rows of a trace in the order of the recording.
@@ -41,7 +41,7 @@ impl Rows {
     /// there.
     pub fn moved(&self, direction: Direction) -> (u64, u64) {
         let data = self.events.iter().filter_map(|event| match &event.body {
-            Body::Data(data) if data.source == DataSource::Tls && data.direction == direction => {
+            Body::Data(data) if data.source == Source::Tls && data.direction == direction => {
                 Some(data)
             }
             _ => None,

@@ -99,8 +99,8 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "CONDITION")]
     snapshot_on: Vec<Condition>,
 
-    /// Size of the buffer between kernel and recorder: a power of two, such as 16M.
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_bytes)]
+    /// Size of the buffer between kernel and recorder: a power of two, such as 32M.
+    #[arg(long, value_name = "BYTES", default_value = "32M", value_parser = parse_buffer_bytes)]
     buffer: u32,
 
     /// Do not record which files are used.

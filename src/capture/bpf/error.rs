@@ -77,6 +77,17 @@ pub enum Error {
         #[source]
         source: libbpf_rs::Error,
     },
+    /// A probe whose program would have to be told which registers to look at.
+    #[error(
+        "probing the inlined code at file offset {offset:#x} of {} needs attach cookies, which \
+         came with kernel 5.15", .path.display()
+    )]
+    NoCookie {
+        /// Binary.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+    },
     /// There is no such process.
     #[error("process {pid} does not exist")]
     NoProcess {
@@ -112,7 +123,7 @@ impl Error {
             Self::NoBtf => {
                 Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions since 2021")
             }
-            Self::KernelTooOld { .. } => Some("use a newer kernel"),
+            Self::KernelTooOld { .. } | Self::NoCookie { .. } => Some("use a newer kernel"),
             Self::LockedDown => {
                 Some("boot with lockdown=integrity or none, or with Secure Boot switched off")
             }

@@ -211,8 +211,23 @@ impl Image {
     /// Up to `bytes` bytes of a loaded, unwritable segment from `address` on; fewer at its end,
     /// none outside of any.
     pub(super) fn at_address(&self, address: u64, bytes: u64) -> io::Result<Vec<u8>> {
-        let unwritable = |s: &&Segment| !s.writable && s.contains(address);
-        let Some(segment) = self.segments.iter().find(unwritable) else { return Ok(Vec::new()) };
+        self.bytes_of(|segment| !segment.writable, address, bytes)
+    }
+
+    /// The same for any loaded segment, as it is before relocation: some linkers put tables that
+    /// nobody writes among data.
+    pub(super) fn initial_bytes(&self, address: u64, bytes: u64) -> io::Result<Vec<u8>> {
+        self.bytes_of(|_| true, address, bytes)
+    }
+
+    fn bytes_of(
+        &self,
+        wanted: impl Fn(&Segment) -> bool,
+        address: u64,
+        bytes: u64,
+    ) -> io::Result<Vec<u8>> {
+        let holding = |segment: &&Segment| wanted(segment) && segment.contains(address);
+        let Some(segment) = self.segments.iter().find(holding) else { return Ok(Vec::new()) };
         let inside = address - segment.address;
         let bytes = bytes.min(segment.bytes - inside);
         Ok(self.at_file_offset(segment.file_offset + inside, bytes)?.unwrap_or_default())

@@ -13,10 +13,12 @@ pub mod connection;
 pub mod http;
 pub mod openai;
 pub mod response;
+pub mod responses;
 pub mod script;
 pub mod script_file;
 pub mod split;
 pub mod truth;
+pub mod websocket;
 pub mod wire;
 
 use std::io;
