@@ -33,6 +33,7 @@ pub mod retention;
 pub mod ring;
 pub mod search;
 pub mod selectors;
+pub mod selfcheck;
 pub mod session;
 pub mod signals;
 pub mod sink;

@@ -16,4 +16,5 @@ mod program;
 #[path = "../live/recorder.rs"]
 mod recorder;
 mod rows;
+mod selfcheck;
 mod storm;
