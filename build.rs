@@ -17,7 +17,8 @@ mod record {
     use libbpf_cargo::SkeletonBuilder;
 
     /// One file per hook family; weak definitions in the headers become one copy when linked.
-    const SOURCES: [&str; 8] = ["abi", "process", "exit", "tls", "rustls", "io", "channel", "file"];
+    const SOURCES: [&str; 9] =
+        ["abi", "process", "exit", "tls", "rustls", "go", "io", "channel", "file"];
 
     /// `v3` (kernel 5.1) has 32-bit arithmetic and the jumps that go with it. `BPF_PROG` declares a
     /// context parameter that most programs leave unused.

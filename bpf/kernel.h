@@ -72,7 +72,7 @@ struct bpf_dynptr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, ax, bp, sp, ip, bx, r10, r11, r12, r13, r14, r15;
+	unsigned long di, si, dx, cx, r8, r9, r10, r11, r12, r13, r14, r15, ax, bx, bp, sp, ip;
 	unsigned long orig_ax;
 	__u16 cs;
 };

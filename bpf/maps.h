@@ -14,10 +14,10 @@
 
 /* Wake the reader of the payload ring when more than this is unread; below, it comes by itself. */
 const volatile __u64 payload_wakeup_bytes __weak = 4 << 20;
-/* The same for the control ring. */
-const volatile __u64 control_wakeup_bytes __weak = 1 << 20;
 /* The same for the ring of pipes and files. */
 const volatile __u64 io_wakeup_bytes __weak = 2 << 20;
+/* The same for the control ring. */
+const volatile __u64 control_wakeup_bytes __weak = 1 << 20;
 /* bpf_get_attach_cookie exists (5.15). */
 const volatile __u8 has_attach_cookie __weak = 0;
 /* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */

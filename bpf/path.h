@@ -43,7 +43,7 @@ struct path_scratch {
 			struct exec_argv_event event;
 			__u8 argv[ARGV_PART_BYTES];
 		} part;
-		/* Both end where body begins. */
+		/* Of one size, so that both end where body begins. */
 		struct {
 			union {
 				struct process_exec_event exec;

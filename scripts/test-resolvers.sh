@@ -13,6 +13,11 @@ if [ ${#releases[@]} -eq 0 ]; then
   releases=(
     codex:0.169.0 codex:0.163.0 codex:0.156.0 codex:0.146.0 codex:0.140.0 codex:0.130.0
     codex:0.118.0 codex:0.101.0 codex:0.72.0 codex:0.45.0
+    claude-code:2.1.328 claude-code:2.1.305 claude-code:2.1.280 claude-code:2.1.250
+    claude-code:2.1.221 claude-code:2.1.209 claude-code:2.1.197 claude-code:2.1.179
+    claude-code:2.1.166 claude-code:2.1.152 claude-code:2.1.139 claude-code:2.1.122
+    opencode:1.18.33 opencode:1.18.12 opencode:1.17.11 opencode:1.3.0 opencode:1.1.56 opencode:1.0.98
+    bun:1.4.5 bun:1.3.14 bun:1.2.23 bun:1.1.45
   )
 fi
 
@@ -27,12 +32,18 @@ package_of() {
       else
         echo "@openai/codex@$2"
       fi ;;
+    claude-code) echo "@anthropic-ai/claude-code-linux-x64@$2" ;;
+    opencode) echo "opencode-linux-x64@$2" ;;
+    bun) echo "@oven/bun-linux-x64@$2" ;;
     *) return 1 ;;
   esac
 }
 program_of() {
   case $1 in
     codex) echo 'vendor/x86_64-unknown-linux-musl/(bin|codex)/codex$' ;;
+    claude-code) echo 'package/claude$' ;;
+    opencode) echo 'package/bin/opencode$' ;;
+    bun) echo 'package/bin/bun$' ;;
     *) return 1 ;;
   esac
 }

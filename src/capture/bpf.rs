@@ -9,8 +9,10 @@
 
 mod error;
 mod files;
+mod function;
 mod ledger;
 mod load;
+mod options;
 mod own_probe;
 mod provisional;
 mod rings;
@@ -28,195 +30,19 @@ use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 use crate::capture::abi::{self, Wire};
 use crate::capture::cgroup::Hierarchy;
 use crate::capture::clock;
-use crate::capture::decode::{DecodeError, Decoder, Record};
+use crate::capture::decode::{Decoder, Record};
 use crate::capture::order::Merger;
-use crate::capture::scope::{CommandLines, Users};
-use crate::capture::tls_library::RustlsPlace;
-use crate::event::Event;
+use crate::event::{Body, Event};
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use files::Flush;
 use provisional::Provisional;
 use rings::{Damage, Rings};
-use skeleton::AgentsightSkel;
+use skeleton::{AgentsightSkel, types};
 
 pub use error::{BTF_PATH, Error, in_initial_namespaces, is_older_than, kernel_release};
+pub use function::TlsFunction;
 pub use ledger::{ClassLedger, Undecodable};
-
-/// How to load the capture.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// File names to match at exec, exactly: that of the program as it was started, of `argv[0]`,
-    /// or of the script an interpreter runs. At most 63 bytes each.
-    pub names: Vec<String>,
-    /// Ids of cgroups in which, or below which, every program is observed.
-    pub cgroups: Vec<u64>,
-    /// Programs whose arguments match are observed. With these every program of the host is until
-    /// its arguments have been looked at.
-    pub command_lines: CommandLines,
-    /// Whose programs are observed.
-    pub users: Users,
-    /// Size of the ring for plaintext: a power of two, at least a page.
-    pub payload_ring_bytes: u32,
-    /// Size of the ring for fork, exec and exit: a power of two. The largest argument area is
-    /// 2 MiB.
-    pub control_ring_bytes: u32,
-    /// Most processes under observation at a time; what is beyond is counted as lost.
-    pub tracked_processes: u32,
-    /// Size of the ring for files, sockets and pipes: a power of two, at least a page.
-    pub io_ring_bytes: u32,
-    /// What of files, sockets and pipes is watched.
-    pub io: WatchIo,
-    /// Use only what kernel 5.8 has, to test that path on a newer one.
-    pub force_compat: bool,
-    /// Print libbpf's messages, the verifier's log included, to stderr.
-    pub debug: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            names: Vec::new(),
-            cgroups: Vec::new(),
-            command_lines: CommandLines::default(),
-            users: Users::Any,
-            payload_ring_bytes: 32 << 20,
-            control_ring_bytes: 4 << 20,
-            tracked_processes: 16_384,
-            io_ring_bytes: 8 << 20,
-            io: WatchIo::default(),
-            force_compat: false,
-            debug: std::env::var_os("AGENTSIGHT_BPF_LOG").is_some(),
-        }
-    }
-}
-
-/// What of files, sockets and pipes is watched. All of it hangs on one hook that every process of
-/// the machine passes on every system call, so it is attached only while it is of use
-/// ([`Capture::watch_io`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchIo {
-    /// Files that are opened, read and written, and changes of paths.
-    pub files: bool,
-    /// Sockets and pipes, HTTP in plain text, DNS messages.
-    pub channels: bool,
-    /// What goes through pipes and socket pairs.
-    pub stdio: bool,
-    /// The same at any descriptor, not only at 0, 1 and 2.
-    pub stdio_all_descriptors: bool,
-    /// Of one read or write through a pipe at most this much is recorded.
-    pub stdio_max_bytes: Option<u64>,
-    /// Only pipes of processes of this user.
-    pub stdio_uid: Option<u32>,
-}
-
-impl Default for WatchIo {
-    fn default() -> Self {
-        Self {
-            files: true,
-            channels: true,
-            stdio: true,
-            stdio_all_descriptors: false,
-            stdio_max_bytes: None,
-            stdio_uid: None,
-        }
-    }
-}
-
-impl WatchIo {
-    /// Nothing of it.
-    pub const NOTHING: Self = Self {
-        files: false,
-        channels: false,
-        stdio: false,
-        stdio_all_descriptors: false,
-        stdio_max_bytes: None,
-        stdio_uid: None,
-    };
-}
-
-/// A function that can be probed, by its calling convention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TlsFunction {
-    /// `int f(conn, data, size)` returns bytes received, as `SSL_read`.
-    Read,
-    /// `int f(conn, data, size, size_t *done)` returns 1 on success, as `SSL_read_ex` and OpenSSL's
-    /// `ssl_read_internal`.
-    ReadEx,
-    /// `int f(conn, data, size)` returns bytes sent, as `SSL_write`.
-    Write,
-    /// `int f(conn, data, size, size_t *done)` returns 1 on success, as `SSL_write_ex` and the
-    /// `ssl_write_internal` of OpenSSL before 3.3.
-    WriteEx,
-    /// `int f(conn, data, size, flags, size_t *done)` returns 1 on success, as `SSL_write_ex2` and
-    /// the `ssl_write_internal` of OpenSSL 3.3 and later.
-    WriteEx2,
-    /// `void f(conn)` ends the connection, as `SSL_free`.
-    Free,
-    /// An instruction of rustls that has received data at this place.
-    RustlsRead(RustlsPlace),
-    /// A function of rustls that is given data at this place and returns the bytes it took.
-    RustlsWrite(RustlsPlace),
-}
-
-impl TlsFunction {
-    /// Whether something is recorded, or given up, when it returns.
-    fn has_return(self) -> bool {
-        !matches!(self, Self::Free | Self::RustlsRead(_))
-    }
-
-    /// What the programs of rustls have to know of the instruction, as `bpf/rustls.bpf.c` reads it
-    /// above the library's tag.
-    fn place_bits(self) -> u64 {
-        let (Self::RustlsRead(place) | Self::RustlsWrite(place)) = self else { return 0 };
-        let offset = place.payload_offset.cast_unsigned();
-        let encrypter = place.encrypter_offset.unwrap_or(u16::MAX);
-        u64::from(place.connection & 0xf) << 8
-            | u64::from(place.payload & 0xf) << 12
-            | u64::from(offset) << 16
-            | u64::from(encrypter) << 32
-    }
-}
-
-/// What [`Capture::drain`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Events handed out.
-    pub events: usize,
-    /// A ring was left with more to read: drain again without waiting.
-    pub more: bool,
-}
-
-/// Figures about the capture itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Events handed out so far.
-    pub events: u64,
-    /// Why the latest record that could not be decoded could not; they are counted in the ledger.
-    pub last_decode_error: Option<DecodeError>,
-    /// Probes attached, entry and return apart.
-    pub probes: usize,
-    /// Whether records have their exact size (kernel 6.16), or are rounded up.
-    pub exact_size: bool,
-    /// Whether rows can name the TLS library (kernel 5.15).
-    pub attach_cookie: bool,
-}
-
-/// How full the kernel's maps are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MapEntries {
-    /// Processes under observation.
-    pub tracked: usize,
-    /// Connections that have carried data and are not closed.
-    pub connections: usize,
-    /// Calls of TLS functions that have not returned.
-    pub active_calls: usize,
-    /// Descriptors by which channels are used.
-    pub descriptors: usize,
-    /// Threads that have used sockets that carry TLS.
-    pub threads: usize,
-    /// Files in use, by process.
-    pub files: usize,
-}
+pub use options::{Drained, MapEntries, Options, Stats, WatchIo};
 
 /// The loaded programs. Dropping it detaches everything.
 pub struct Capture {
@@ -234,6 +60,8 @@ pub struct Capture {
     hierarchy: Option<Hierarchy>,
     anchor: ClockAnchor,
     has_attach_cookie: bool,
+    /// Whether functions of Go are probed.
+    has_go: bool,
     stats: Stats,
     undecodable: Damage,
     /// Events of the kernel's classes that user space made of the kernel's maps.
@@ -278,6 +106,7 @@ impl Capture {
             hierarchy: Hierarchy::find().ok(),
             anchor,
             has_attach_cookie: features.attach_cookie,
+            has_go: false,
             stats: Stats {
                 exact_size: features.exact_size,
                 attach_cookie: features.attach_cookie,
@@ -316,6 +145,12 @@ impl Capture {
             TlsFunction::WriteEx => &progs.handle_tls_write_ex,
             TlsFunction::WriteEx2 => &progs.handle_tls_write_ex2,
             TlsFunction::Free => &progs.handle_tls_free,
+            TlsFunction::ReadUnseen => &progs.handle_tls_read_unseen,
+            TlsFunction::WriteUnseen => &progs.handle_tls_write_unseen,
+            TlsFunction::GoRead => &progs.handle_go_read,
+            TlsFunction::GoWrite => &progs.handle_go_write,
+            TlsFunction::GoReturn => &progs.handle_go_return,
+            TlsFunction::GoClose => &progs.handle_go_close,
             TlsFunction::RustlsRead(_) => &progs.handle_rustls_read,
             TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write,
         };
@@ -348,15 +183,10 @@ impl Capture {
             links.push(attach(returning, true)?);
         }
         links.push(attach(entry, false)?);
+        self.has_go |= function == TlsFunction::GoReturn;
         self.stats.probes += links.len();
         self.tls_links.append(&mut links);
         Ok(())
-    }
-
-    /// Whether this thread may attach to functions of programs, as it is now.
-    #[must_use]
-    pub fn may_attach(&self) -> bool {
-        own_probe::try_uprobe(&self.skel.progs.handle_tls_free).is_ok()
     }
 
     /// Begins or ends watching files, sockets and pipes, as far as the options say. While it is
@@ -372,6 +202,12 @@ impl Capture {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether this thread may attach to functions of programs, as it is now.
+    #[must_use]
+    pub fn may_attach(&self) -> bool {
+        own_probe::try_uprobe(&self.skel.progs.handle_tls_free).is_ok()
     }
 
     /// Waits until something is to be read, at most `timeout`, and hands out what is there, oldest
@@ -431,9 +267,10 @@ impl Capture {
         payload.records.extend(io.records);
         payload.records.sort_by_key(|(at, _)| *at);
 
-        let mut events = 0;
+        let (mut events, mut ends) = (0, 0);
         for record in self.merger.merge(control.records, payload.records, start) {
             if let Some(event) = self.decode(record) {
+                ends += usize::from(matches!(event.body, Body::ProcessExit(_)));
                 sink(event);
                 events += 1;
             }
@@ -441,6 +278,10 @@ impl Capture {
         events += self.remove_abandoned(sink);
         events += self.flush_files(Flush::Ended, sink);
         self.stats.events += events as u64;
+        if ends > 0 && self.has_go {
+            // Reads that were waiting when their process ended.
+            self.remove_untracked(&self.skel.maps.go_calls, offset_of!(types::go_call_key, pid));
+        }
         Ok(Drained { events, more })
     }
 
@@ -471,16 +312,21 @@ impl Capture {
     /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
     /// lost. Connections of processes that are still observed stay.
     fn sweep_connections(&self) {
-        let connections = &self.skel.maps.connections;
-        let stale: Vec<Vec<u8>> = connections
+        self.remove_untracked(&self.skel.maps.connections, offset_of!(abi::ConnectionKey, pid));
+    }
+
+    /// Takes out of a map what belongs to processes that are not observed any more. `pid_at`: where
+    /// the pid is in the key.
+    fn remove_untracked(&self, map: &impl MapCore, pid_at: usize) {
+        let stale: Vec<Vec<u8>> = map
             .keys()
             .filter(|key| {
-                let mut pid = &key[offset_of!(abi::ConnectionKey, pid)..];
+                let mut pid = &key[pid_at..];
                 u32::take(&mut pid).is_some_and(|pid| !self.is_tracked(pid))
             })
             .collect();
         for key in stale {
-            let _ = connections.delete(&key);
+            let _ = map.delete(&key);
         }
     }
 
@@ -490,7 +336,8 @@ impl Capture {
         MapEntries {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
-            active_calls: self.skel.maps.active_calls.keys().count(),
+            active_calls: self.skel.maps.active_calls.keys().count()
+                + self.skel.maps.go_calls.keys().count(),
             descriptors: self.skel.maps.descriptors.keys().count(),
             threads: self.skel.maps.thread_sockets.keys().count(),
             files: self.skel.maps.file_uses.keys().count(),

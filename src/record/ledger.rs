@@ -55,7 +55,7 @@ impl Observed {
             );
             if NO_ROWS.contains(&class.event_class) {
                 // What arrived did its part.
-                account.attempted.events -= class.decoded.events.min(account.attempted.events);
+                account.attempted.events -= decoded.events.min(account.attempted.events);
             }
         }
         for (kind, events) in &self.here {

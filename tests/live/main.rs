@@ -17,6 +17,7 @@ mod demo;
 mod durability;
 mod facts;
 mod host;
+mod libraries;
 mod lifecycle;
 mod modes;
 mod parts;

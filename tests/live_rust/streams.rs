@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use agentsight::event::{Body, Direction, Event, Probe};
+use agentsight::event::{Body, Direction, Event, Probe, Source};
 use agentsight::trace::Reader;
 use sha2::{Digest, Sha256};
 
@@ -47,7 +47,7 @@ impl Recorded {
         let mut data = Vec::new();
         for event in events {
             match event.body {
-                Body::TlsData(tls) => data.push(tls),
+                Body::Data(tls) if tls.source == Source::Tls => data.push(tls),
                 Body::Probe(probe) => recorded.probes.push(probe),
                 Body::Loss(_) => recorded.losses.push(event),
                 _ => {}

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentsight::capture::bpf::{Capture, Error, Options, TlsFunction};
+use agentsight::capture::tls_library::{self, Outcome, Role};
 use agentsight::event::{Body, Direction, Event, Exit, Image, Source, StreamData};
 use object::{Object, ObjectSegment, ObjectSymbol};
 use sha2::{Digest, Sha256};
@@ -381,7 +382,30 @@ impl Tls {
         CLIENT.replace("PORT", &self.port.to_string()).replace("SIZES", &format!("{sizes:?}"))
     }
 
-    /// Probes the system's libssl.
+    /// Probes the system's libssl where the recorder would; returns the names of the functions.
+    pub(crate) fn attach_found(&self, capture: &mut Capture) -> Vec<String> {
+        let path = libssl();
+        let Ok(Outcome::Found(found)) = tls_library::find(&path) else {
+            panic!("{path:?} is a libssl")
+        };
+        for site in &found.sites {
+            let function = match site.role {
+                Role::Read => TlsFunction::Read,
+                Role::ReadEx | Role::ReadInternal => TlsFunction::ReadEx,
+                Role::Write => TlsFunction::Write,
+                Role::WriteEx | Role::WriteInternal => TlsFunction::WriteEx,
+                Role::WriteEx2 | Role::WriteInternalFlags => TlsFunction::WriteEx2,
+                Role::Free => TlsFunction::Free,
+                Role::WriteUnseen => TlsFunction::WriteUnseen,
+                other => panic!("libssl has no {other:?}"),
+            };
+            let library = found.library.as_str();
+            capture.attach_tls(&path, site.file_offset, function, library).expect("attachable");
+        }
+        found.sites.into_iter().map(|site| site.symbol).collect()
+    }
+
+    /// Probes the functions of the system libssl's interface.
     pub(crate) fn attach(&self, capture: &mut Capture) {
         let path = libssl();
         for (symbol, function) in [

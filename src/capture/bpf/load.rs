@@ -8,7 +8,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, MapCore, MapFlags, MapInfo, ProgramType};
 
 use super::settings;
-use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
+use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel};
 use super::{Error, Options};
 use crate::capture::abi;
 use crate::capture::clock;
@@ -70,11 +70,32 @@ pub(super) fn load(options: &Options) -> Result<(AgentsightSkel<'static>, Featur
     Ok((skel, features))
 }
 
+/// How often loading is tried again when a signal interrupted the verifier, which it answers with
+/// EAGAIN. libbpf tries five times for each program by itself.
+const LOAD_RETRIES: u32 = 3;
+
 fn load_skeleton(
     options: &Options,
     features: Features,
     selectors: u32,
 ) -> Result<AgentsightSkel<'static>, Error> {
+    let mut retries = LOAD_RETRIES;
+    loop {
+        match open_skeleton(options, features, selectors)?.load() {
+            Ok(skel) => return Ok(skel),
+            Err(error) if retries > 0 && error.kind() == libbpf_rs::ErrorKind::WouldBlock => {
+                retries -= 1;
+            }
+            Err(error) => return Err(Error::from_load(error)),
+        }
+    }
+}
+
+fn open_skeleton(
+    options: &Options,
+    features: Features,
+    selectors: u32,
+) -> Result<OpenAgentsightSkel<'static>, Error> {
     // The skeleton borrows the slot it is opened into. A pointer's worth of memory is given up for
     // each capture instead of making `Capture` refer to itself.
     let slot = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -92,10 +113,10 @@ fn load_skeleton(
         .payload_ring
         .set_max_entries(options.payload_ring_bytes)
         .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
-        .and_then(|()| open.maps.tracked.set_max_entries(options.tracked_processes))
         .and_then(|()| open.maps.io_ring.set_max_entries(options.io_ring_bytes))
+        .and_then(|()| open.maps.tracked.set_max_entries(options.tracked_processes))
         .map_err(Error::from_load)?;
-    open.load().map_err(Error::from_load)
+    Ok(open)
 }
 
 /// Lets the programs find the per-CPU parts of memory counters. Without them, resident set sizes

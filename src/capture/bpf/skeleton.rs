@@ -14,7 +14,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/agentsight.skel.rs"));
 }
 
-pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel};
+pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel, types};
 
 /// Fails to compile when a field of the Rust mirror is not where the C compiler put it.
 macro_rules! prove_layouts {

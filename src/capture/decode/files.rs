@@ -160,7 +160,8 @@ impl FileUses {
             // Its announcement was lost.
             None => self.processes.get(&key.pid).copied(),
         };
-        if before == counts {
+        // What nobody knows was observed only until it was clear that it is not to be.
+        if before == counts || process.is_none() {
             return None;
         }
         access.open_count = counts.opens.saturating_sub(before.opens);

@@ -80,11 +80,16 @@ pub(super) struct Image {
     notes: Vec<(u64, u64)>,
     frame_index: Option<u64>,
     sections: Vec<Section>,
+    /// Index of the section that holds the names of sections.
+    section_names: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Section {
+    /// Where its name is among the section names.
+    name: u32,
     kind: u32,
+    address: u64,
     link: u32,
     file_offset: u64,
     bytes: u64,
@@ -102,6 +107,7 @@ impl Image {
             notes: Vec::new(),
             frame_index: None,
             sections: Vec::new(),
+            section_names: 0,
         };
         let Some(header) = image.at_file_offset(0, HEADER_BYTES as u64)? else { return Ok(image) };
         if header[..4] != elf::ELFMAG {
@@ -123,6 +129,11 @@ impl Image {
 
     pub(super) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether its code is what `x86.rs` decodes.
+    pub(super) fn is_x86_64(&self) -> bool {
+        self.kind == (Kind::Elf64 { machine: elf::EM_X86_64 })
     }
 
     /// Address of `.eh_frame_hdr`, where the file has one.
@@ -175,12 +186,15 @@ impl Image {
         let bytes = count.min(MAX_SECTIONS) * SECTION_HEADER_BYTES as u64;
         let Some(table) = self.at_file_offset(table_offset, bytes)? else { return Ok(()) };
         let section = |entry: &[u8]| Section {
+            name: u32_at(entry, 0),
             kind: u32_at(entry, 4),
+            address: u64_at(entry, 16),
             link: u32_at(entry, 40),
             file_offset: u64_at(entry, 24),
             bytes: u64_at(entry, 32),
         };
         self.sections = table.chunks_exact(SECTION_HEADER_BYTES).map(section).collect();
+        self.section_names = usize::from(u16_at(header, 62));
         let notes = self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE);
         self.notes.extend(notes.map(|s| (s.file_offset, s.bytes)));
         Ok(())
@@ -279,6 +293,23 @@ impl Image {
             }
         }
         Ok(())
+    }
+
+    /// Where the section of this name is in memory, and its bytes as the file has them, before any
+    /// relocation. `None` where there is none or the file does not hold it.
+    pub(super) fn section(&self, name: &[u8]) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let Some(names) = self.sections.get(self.section_names) else { return Ok(None) };
+        let Some(names) = self.at_file_offset(names.file_offset, names.bytes)? else {
+            return Ok(None);
+        };
+        let is_it = |section: &&Section| {
+            let rest = names.get(section.name as usize..).unwrap_or_default();
+            section.kind != elf::SHT_NOBITS
+                && rest.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0))
+        };
+        let Some(section) = self.sections.iter().find(is_it) else { return Ok(None) };
+        let bytes = self.at_file_offset(section.file_offset, section.bytes)?;
+        Ok(bytes.map(|bytes| (section.address, bytes)))
     }
 
     /// The defined function symbols of `.dynsym` and `.symtab` whose name passes `wanted`, at most

@@ -5,7 +5,10 @@
 //! bytes of unknown files: every byte sequence gives an instruction or `None`, and nothing is read
 //! beyond the slice. It does not model flags, timing or most semantics.
 
+mod effects;
 mod operands;
+
+pub(super) use effects::Effect;
 
 /// `rsp`, as a register number.
 const RSP: u8 = 4;
