@@ -140,7 +140,7 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);
-	flags = provisional_flag(pid);
+	flags = provisional_flag(process);
 	if (bpf_map_delete_elem(&tracked, &pid))
 		return 0;
 

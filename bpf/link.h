@@ -19,21 +19,47 @@
 #include "scope.h"
 #include "emit.h"
 
-/* Tells user space, once for each answer. */
+/* The socket that carries a TLS connection; 0 if none is known, or if it has been closed since. */
+static __always_inline struct connection *socket_of(const struct connection *connection, __u32 pid)
+{
+	struct connection_key key = { .handle = connection->socket, .pid = pid };
+	struct connection *channel;
+
+	if (!key.handle)
+		return 0;
+	channel = bpf_map_lookup_elem(&connections, &key);
+	return channel && channel->generation_boot_ns == connection->socket_generation_boot_ns ?
+		       channel :
+		       0;
+}
+
+/*
+ * Links a connection to its socket and tells user space. Where it had another one that is closed by
+ * now, the library has used the address of its object again, unseen (a stripped BoringSSL has no
+ * SSL_free to probe): another connection begins.
+ */
 static __always_inline void link(const struct connection_key *key, struct connection *connection,
 				 __u64 socket, __u32 confidence)
 {
 	struct connection_key socket_key = { .handle = socket, .pid = key->pid };
+	struct tracked_process *process = scope_of(key->pid);
 	struct tls_socket_event event = {};
 	struct connection *channel;
 
 	channel = bpf_map_lookup_elem(&connections, &socket_key);
-	if (!channel)
+	if (!channel || !process ||
+	    (connection->socket == socket &&
+	     connection->socket_generation_boot_ns == channel->generation_boot_ns))
 		return;
+	fill_own_header(&event.header, EVENT_TLS_SOCKET, process);
+	if (connection->socket && !socket_of(connection, key->pid)) {
+		connection->generation_boot_ns = event.header.boot_ns;
+		connection->stream_offset[DIRECTION_READ] = 0;
+		connection->stream_offset[DIRECTION_WRITE] = 0;
+	}
 	connection->socket = socket;
-	connection->fd = confidence == CONFIDENCE_CERTAIN ? channel->fd : NO_FD;
-	fill_header(&event.header, EVENT_TLS_SOCKET,
-		    (struct task_struct *)bpf_get_current_task());
+	connection->socket_generation_boot_ns = channel->generation_boot_ns;
+	connection->candidate = 0;
 	event.handle = key->handle;
 	event.generation_boot_ns = connection->generation_boot_ns;
 	event.socket = socket;
@@ -42,15 +68,19 @@ static __always_inline void link(const struct connection_key *key, struct connec
 	emit_small(&payload_ring, CLASS_TLS_SOCKET, &event, sizeof(event), payload_wakeup());
 }
 
-/* One more sign that `socket` carries the connection. */
+/*
+ * One more sign that `socket` carries the connection. The first one will do where the socket that
+ * did is closed.
+ */
 static __always_inline void suspect(const struct connection_key *key,
 				    struct connection *connection, __u64 socket)
 {
-	if (connection->socket == socket)
-		return;
-	if (connection->candidate == socket)
+	bool is_certain_enough = connection->candidate == socket ||
+				 (connection->socket && !socket_of(connection, key->pid));
+
+	if (is_certain_enough)
 		link(key, connection, socket, CONFIDENCE_LIKELY);
-	else
+	else if (connection->socket != socket)
 		connection->candidate = socket;
 }
 
@@ -62,7 +92,8 @@ static __always_inline void link_to_socket(const struct active_call *call,
 	struct thread_state *state;
 
 	if (call->socket) {
-		if (call->socket != connection->socket)
+		/* Known from earlier calls, or found in this one. */
+		if (call->event.fd == NO_FD)
 			link(key, connection, call->socket, CONFIDENCE_CERTAIN);
 		return;
 	}
@@ -131,8 +162,10 @@ __weak __noinline int socket_was_used(__u64 socket, __u32 direction)
 		return 0;
 	if (state->depth) {
 		level = state->depth - 1;
-		if (level < MAX_NESTED_CALLS)
+		if (level < MAX_NESTED_CALLS) {
 			state->calls[level].socket = socket;
+			state->calls[level].event.fd = NO_FD;
+		}
 		return 0;
 	}
 	if (direction == DIRECTION_READ) {

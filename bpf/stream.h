@@ -213,6 +213,8 @@ static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
 		count_map_full(call->class, bytes);
 		return 0;
 	}
+	if (call->class == CLASS_TLS_DATA)
+		link_to_socket(call, &key, connection);
 	fill_own_header(&call->event.header, call->kind, process);
 	call->event.generation_boot_ns = connection->generation_boot_ns;
 	/* One thread at a time reads, and one writes: libraries demand it of their users. */
@@ -223,8 +225,6 @@ static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
 		call->event.stream_offset = connection->stream_offset[DIRECTION_WRITE];
 		connection->stream_offset[DIRECTION_WRITE] += bytes;
 	}
-	if (call->class == CLASS_TLS_DATA)
-		link_to_socket(call, &key, connection);
 	return call;
 }
 

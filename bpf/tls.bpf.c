@@ -30,10 +30,15 @@
 static __always_inline void recall_socket(struct active_call *call, __u32 pid)
 {
 	struct connection_key key = { .handle = call->event.handle, .pid = pid };
-	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key), *channel;
 
-	call->socket = connection ? connection->socket : 0;
-	call->event.fd = connection && call->socket ? connection->fd : NO_FD;
+	call->socket = 0;
+	call->event.fd = NO_FD;
+	channel = connection ? socket_of(connection, pid) : 0;
+	if (!channel)
+		return;
+	call->socket = connection->socket;
+	call->event.fd = channel->fd;
 }
 
 static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u32 result)

@@ -115,6 +115,8 @@ pub struct Stats {
     pub probes: usize,
     /// Whether records have their exact size (kernel 6.16), or are rounded up.
     pub exact_size: bool,
+    /// Whether rows can name the TLS library (kernel 5.15).
+    pub attach_cookie: bool,
 }
 
 /// How full the kernel's maps are.

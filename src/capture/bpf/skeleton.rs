@@ -72,7 +72,7 @@ prove_layouts! {
     }
     FileUseKey = file_use_key { file device pid inode_generation }
     Connection = connection {
-        generation_boot_ns stream_offset socket candidate inode fd descriptors channel_type role
+        generation_boot_ns stream_offset socket socket_generation_boot_ns candidate inode fd descriptors channel_type role
         protocol pair _pad
     }
     FileUse = file_use {
