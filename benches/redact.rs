@@ -1,4 +1,5 @@
-//! What redaction costs: a session that re-sends its history, heads alone, small chunks.
+//! What redaction costs: a session that re-sends its history, heads alone, small chunks, and what
+//! programs tell each other.
 //!
 //! `cargo bench --no-default-features --bench redact`. Prints figures, asserts nothing.
 
@@ -10,7 +11,7 @@ mod session;
 use std::hint::black_box;
 use std::time::Instant;
 
-use agentsight::event::{Body, Direction, Event};
+use agentsight::event::{Body, Direction, Event, Source};
 use agentsight::redact::Redactor;
 
 const RUNS: usize = 5;
@@ -41,6 +42,25 @@ fn main() {
     let chunk = format!("80\r\n{}\r\n", "d".repeat(128));
     chunks.extend((0..100_000).map(|_| connection.call(Direction::Read, chunk.as_bytes(), 1_000)));
     measure("chunks of 128 bytes", &chunks);
+
+    let code =
+        concat!(include_str!("../src/redact/argv.rs"), include_str!("../src/redact/http1.rs"));
+    let line = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"text": code}}).to_string();
+    for (what, text) in [("source code in a pipe", code), ("JSON lines in a pipe", &line)] {
+        for call_bytes in [512, 4096, 65536] {
+            let text = format!("{text}\n").repeat(200);
+            let mut connection = session::Connection::new(4);
+            let printed = text.as_bytes().chunks(call_bytes).map(|data| {
+                let mut event = connection.call(Direction::Write, data, 1_000);
+                if let Body::Data(data) = &mut event.body {
+                    data.source = Source::Stdio;
+                }
+                event
+            });
+            let printed: Vec<Event> = printed.collect();
+            measure(&format!("{what}, {call_bytes} bytes a call"), &printed);
+        }
+    }
 }
 
 /// Prints the fastest of some runs.

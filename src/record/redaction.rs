@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use crate::redact::{RULES_VERSION, Redactor};
+use crate::redact::{COVERED, RULES_VERSION, Redactor};
 use crate::trace::{Entry, Metadata, Redacted, Tally};
 
 /// What is said when a recording is not redacted.
-pub const OFF: &str =
-    "--no-redact: credentials in request headers and arguments WILL be in the file";
+pub const OFF: &str = "--no-redact: credentials in request headers, arguments and standard streams WILL be in the file";
 
 /// Begins redaction, with the command line in `metadata`, unless it is not `wanted`.
 ///
@@ -34,6 +33,7 @@ pub fn entry(redactor: &Redactor) -> Entry {
     let uncovered = redactor.uncovered();
     Entry::redacted(&Redacted {
         rules_version: RULES_VERSION,
+        covered: COVERED.to_vec(),
         replaced: counts.map(|(rule, count)| (rule.as_str(), tally(count))).collect(),
         http2_connections: uncovered.http2,
         unrecognised_connections: uncovered.unrecognised,
@@ -74,6 +74,7 @@ mod tests {
         assert!(redacted.command_line[4].starts_with("x-api-key: "));
         let entry = entry(&redactor);
         assert!(entry.value.contains(r#""header":{"values":1,"bytes":7}"#), "{}", entry.value);
+        assert!(entry.value.contains(r#""standard_streams"]"#), "{}", entry.value);
 
         let mut plain = metadata();
         assert!(start(false, &mut plain).unwrap().is_none());

@@ -34,6 +34,20 @@ pub(super) fn redact(arguments: &mut [String], mask: &mut Mask) {
     }
 }
 
+/// Marks the secrets of a command that stands somewhere in a text.
+pub(super) fn command(text: &[u8], range: Range<usize>, spans: &mut Vec<Span>) {
+    let texts = [&text[..range.end]];
+    let word = |word: Range<usize>| Word {
+        text: 0,
+        range: range.start + word.start..range.start + word.end,
+    };
+    let words: Vec<Word> = split(&text[range.clone()]).into_iter().map(word).collect();
+    let mut found = [std::mem::take(spans)];
+    Scan { texts: &texts, spans: &mut found }.words(&words, 1);
+    let [found] = found;
+    *spans = found;
+}
+
 /// A word of a command: an argument, or part of one.
 #[derive(Clone, Debug)]
 struct Word {
@@ -400,7 +414,7 @@ fn unquoted(text: &[u8], start: usize, end: usize) -> (usize, usize) {
 }
 
 /// Whether a value only stands in place of one: a variable, a blank to fill in, a mask.
-fn is_placeholder(value: &[u8], depth: usize) -> bool {
+pub(super) fn is_placeholder(value: &[u8], depth: usize) -> bool {
     let variable = match value {
         [b'$', b'{' | b'(', ..] | [b'`', ..] => true,
         [b'$', name @ ..] => {

@@ -7,13 +7,14 @@ use super::Redactor;
 use crate::event::{Body, Direction, Event, Exit, Image, ProcessId, Source, StreamData};
 use crate::time::WallNanos;
 
-/// Bytes as a script of events: calls cut, lost, reordered and paused at will, connections and
+/// Bytes as a script of events: calls cut, lost, reordered and paused at will, connections, pipes and
 /// processes that end, arguments. Whatever comes, every event comes out again, in order, with its
-/// lengths; and what is in a body of announced length comes out as it was.
+/// lengths; what is in a body of announced length comes out as it was; and in a pipe it does not
+/// matter how it is cut.
 pub fn events(script: &[u8]) {
     let mut redactor = Redactor::new([7; 32]);
     let (mut given, mut taken) = (Streams::default(), Streams::default());
-    let mut offsets = [0_u64; 4];
+    let mut offsets = [0_u64; 8];
     let (mut ts, mut rest) = (0, script);
     while let [op, length, after @ ..] = rest {
         ts += if op & 1 == 0 { 0 } else { i64::from(*length) * 2_000_000 };
@@ -29,6 +30,7 @@ pub fn events(script: &[u8]) {
     // What is let go before its line is complete may be counted, but never twice.
     assert!(bytes <= given.payload_bytes, "{bytes} of {} bytes replaced", given.payload_bytes);
     bodies(script);
+    text(script);
 }
 
 /// What of an event must not change: time, offset, captured bytes, lost bytes.
@@ -61,10 +63,12 @@ impl Streams {
     }
 }
 
-fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
-    let conn_id = u64::from(op >> 1 & 1);
+fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 8]) -> Event {
+    let source = if op >> 6 == 2 { Source::Stdio } else { Source::Tls };
+    let stream = (op >> 1 & 3) + if source == Source::Stdio { 4 } else { 0 };
+    let conn_id = u64::from(stream & 5);
     let direction = if op & 4 == 0 { Direction::Read } else { Direction::Write };
-    let offset = &mut offsets[usize::from(op >> 1 & 3)];
+    let offset = &mut offsets[usize::from(stream)];
     let stream_offset = match op >> 3 & 7 {
         0 => offset.saturating_sub(3),
         1 => offset.saturating_add(5),
@@ -83,7 +87,7 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
             Body::ProcessExec(Image { argv, ..Image::default() })
         }
         _ => Body::Data(StreamData {
-            source: Source::Tls,
+            source,
             conn_id,
             direction,
             stream_offset,
@@ -120,24 +124,8 @@ fn bodies(script: &[u8]) {
         (&head(&length), false),
     ];
     let stream: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
-    let mut redactor = Redactor::new([7; 32]);
-    let mut redacted = Vec::new();
-    let mut take = |event: Event| match event.body {
-        Body::Data(tls) => redacted.extend_from_slice(&tls.data),
-        _ => unreachable!("only calls were given"),
-    };
-    // The lengths of the calls come from the script, too.
-    let mut rest = &stream[..];
-    let mut lengths =
-        script.iter().map(|byte| usize::from(*byte) + 1).chain(std::iter::repeat(999));
-    while !rest.is_empty() {
-        let length = lengths.next().unwrap_or(1).min(rest.len());
-        let (data, after) = rest.split_at(length);
-        let mut offsets = [(stream.len() - rest.len()) as u64; 4];
-        redactor.push(event(0, 0b0010_0100, data, &mut offsets), &mut take);
-        rest = after;
-    }
-    redactor.flush(&mut take);
+    let lengths = script.iter().map(|byte| usize::from(*byte) + 1).chain(std::iter::repeat(999));
+    let redacted = through(&stream, 0b0010_0100, lengths);
     assert_eq!(redacted.len(), stream.len());
     let mut at = 0;
     for (bytes, is_body) in parts {
@@ -148,6 +136,43 @@ fn bodies(script: &[u8]) {
             false => assert!(memchr::memmem::find(now, KEY.as_bytes()).is_none(), "a key is left"),
         }
     }
+}
+
+/// What becomes of a stream of the kind that `op` says, in calls of these lengths.
+fn through(stream: &[u8], op: u8, mut lengths: impl Iterator<Item = usize>) -> Vec<u8> {
+    let mut redactor = Redactor::new([7; 32]);
+    let mut redacted = Vec::new();
+    let mut take = |event: Event| match event.body {
+        Body::Data(tls) => redacted.extend_from_slice(&tls.data),
+        _ => unreachable!("only calls were given"),
+    };
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let length = lengths.next().unwrap_or(1).min(rest.len());
+        let (data, after) = rest.split_at(length);
+        let mut offsets = [(stream.len() - rest.len()) as u64; 8];
+        redactor.push(event(0, op, data, &mut offsets), &mut take);
+        rest = after;
+    }
+    redactor.flush(&mut take);
+    redacted
+}
+
+/// The script as what a program prints, between lines with a key: it comes out the same however it is
+/// cut, as long as it was, and without the key.
+fn text(script: &[u8]) {
+    const KEY: &str = "K3y-0f-the-fuzz-t4rget";
+    const OP: u8 = 0b1010_0100;
+    // More calls than this in one line would not be waited for.
+    const MAX_CALLS: usize = 1000;
+    let line = format!("\nX_API_KEY={KEY}\n{{\"password\": \"{KEY}\"}}\n");
+    let stream = [line.as_bytes(), script, line.as_bytes()].concat();
+    let whole = through(&stream, OP, std::iter::repeat(usize::MAX));
+    let lengths = script.iter().take(MAX_CALLS).map(|byte| usize::from(*byte) + 1);
+    let cut = through(&stream, OP, lengths.chain(std::iter::repeat(usize::MAX)));
+    assert!(whole == cut, "cuts show");
+    assert_eq!(whole.len(), stream.len());
+    assert!(memchr::memmem::find(&whole, KEY.as_bytes()).is_none(), "a key is left");
 }
 
 #[cfg(test)]
@@ -165,6 +190,9 @@ mod tests {
         b"\x24\x18PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x20\x0f\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64",
         b"\x24\x10ont: b\r\nCookie: a\x25\xff=b; c=d\r\n folded\r\n\r\nGET / HTTP/1.1\r\nA: b\r\n\r\n",
         b"\xd0\x40curl\0-H\0Authorization: Bearer abc\0-u\0a:b\0https://a:b@c/?key=d\0--token\0x",
+        b"\xa4\x30A=b\nAPI_KEY=sk-ant-\xa4\x60api03-0123456789\0{\\\"token\\\": \\\"0a1b2c3d4e5f6789\\\"}\
+          \x84\x30-----BEGIN PRIVATE KEY-----\nMIIEvgIBADANBgkqhkiG\xa5\xff9w0BAQEFAASCBKgwggSk\n",
+        b"\xa4\x50curl -u me:pass https://u:p@h/?key=abcd#x\rCookie: a=bcde; c=d\n\xbc\x30password: 'hunter2",
         b"\x20\x30HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n\x24\x08GET / HT\xc0\x00\xc8\x00",
     ];
 

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::known::Known;
+
 /// What long replacements begin with, for a person to read.
 const WORD: &[u8] = b"redacted-";
 /// Fewer digits of hash than this tell hardly any two secrets apart: shorter replacements go
@@ -34,6 +36,12 @@ pub enum Rule {
     Shape,
     /// A value that an option, an assignment or a header among a program's arguments names.
     Argument,
+    /// A value that a name announces in a standard stream.
+    Text,
+    /// A line of a private key in PEM.
+    PrivateKey,
+    /// A secret that was replaced before, where nothing else in a standard stream gave it away.
+    Known,
     /// Bytes that had to be let go before it was known what they were; they carry no hash.
     Cut,
 }
@@ -50,6 +58,9 @@ impl Rule {
             Self::UserInfo => "user_info",
             Self::Shape => "token_shape",
             Self::Argument => "argument",
+            Self::Text => "text",
+            Self::PrivateKey => "private_key",
+            Self::Known => "known_value",
             Self::Cut => "cut",
         }
     }
@@ -79,39 +90,50 @@ pub(super) fn mark(spans: &mut Vec<Span>, start: usize, end: usize, rule: Rule) 
     }
 }
 
-/// Replaces secrets and counts them.
+/// Sorts spans and joins those that overlap. The one that begins first says why.
+pub(super) fn join(spans: &mut Vec<Span>) {
+    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    spans.dedup_by(|span, before| {
+        let overlaps = span.start < before.end;
+        if overlaps {
+            before.end = before.end.max(span.end);
+        }
+        overlaps
+    });
+}
+
+/// Replaces secrets, counts them and remembers them.
 pub(super) struct Mask {
     /// With the key taken in already.
     hmac: Hmac<Sha256>,
     counts: BTreeMap<Rule, Count>,
+    known: Known,
 }
 
 impl Mask {
     pub(super) fn new(key: &[u8; 32]) -> Self {
         let hmac = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
-        Self { hmac, counts: BTreeMap::new() }
+        Self { hmac, counts: BTreeMap::new(), known: Known::default() }
     }
 
     pub(super) fn counts(&self) -> &BTreeMap<Rule, Count> {
         &self.counts
     }
 
-    /// Replaces all spans of `text`. Where two overlap, the one that begins first says why.
+    /// Replaces all spans of `text`.
     pub(super) fn replace(&mut self, text: &mut [u8], spans: &mut Vec<Span>) {
-        spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
-        let mut joined: Option<Span> = None;
+        join(spans);
         for span in spans.drain(..) {
-            match &mut joined {
-                Some(open) if span.start < open.end => open.end = open.end.max(span.end),
-                _ => {
-                    if let Some(done) = joined.replace(span) {
-                        self.hash(done.rule, &mut text[done.start..done.end]);
-                    }
-                }
-            }
+            self.hash(span.rule, true, &mut text[span.start..span.end]);
         }
-        if let Some(done) = joined {
-            self.hash(done.rule, &mut text[done.start..done.end]);
+    }
+
+    /// Marks every secret in `text` that was replaced before; where the text is not `complete`, also
+    /// one that begins at its end.
+    pub(super) fn find_known(&self, text: &[u8], complete: bool, spans: &mut Vec<Span>) {
+        self.known.find(text, spans);
+        if !complete {
+            self.known.find_beginning(text, spans);
         }
     }
 
@@ -127,14 +149,16 @@ impl Mask {
         }
     }
 
-    /// Replaces one whole value. Where a field value was folded over lines, the line ends and the
-    /// white space after them stay, and do not count as part of the value.
-    fn hash(&mut self, rule: Rule, value: &mut [u8]) {
+    /// Replaces one whole value; returns whether it is remembered from now on, for which its place
+    /// may have `vouched`. Where a field value was folded over lines, the line ends and the white
+    /// space after them stay, and do not count as part of the value.
+    pub(super) fn hash(&mut self, rule: Rule, vouched: bool, value: &mut [u8]) -> bool {
         self.count(rule, value.len());
+        let learned = self.known.learn(rule, vouched, value);
         if memchr::memchr(b'\n', value).is_none() {
             let replacement = self.replacement(value);
             value.copy_from_slice(&replacement);
-            return;
+            return learned;
         }
         let mut after_line_end = false;
         let kept: Vec<bool> = value
@@ -156,6 +180,7 @@ impl Mask {
                 *byte = replacement.next().unwrap_or(FILLER);
             }
         }
+        learned
     }
 
     /// As long as `secret`, the same for the same secret.

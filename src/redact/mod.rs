@@ -4,24 +4,27 @@
 //! with. Nobody needs the key to understand the recording, and a file is copied easily. So a
 //! [`Redactor`] stands between capture and the first buffer that can reach a disk: events in, the
 //! same events out, in the same order per stream, with the same lengths. Credentials in the heads of
-//! HTTP/1.x messages and in program arguments are replaced by as many bytes that say `redacted` and
-//! a keyed hash (`mask`); equal secrets stay equal, and the key is never written.
+//! HTTP/1.x messages, in program arguments and in what programs tell each other through pipes are
+//! replaced by as many bytes that say `redacted` and a keyed hash (`mask`); equal secrets stay equal,
+//! and the key is never written.
 //!
 //! What it does not touch: bodies, byte for byte; heads of HTTP/2 (compressed), which it counts
 //! ([`Redactor::uncovered`]). Reads no clock and no file: only event times decide.
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `streams` | the events of all connections, and those that wait |
+//! | `streams` | the events of all connections and pipes, and those that wait |
 //! | `http1` | where heads are in a stream of bytes and gaps |
 //! | `message`, `http2` | where a message ends; what is no HTTP/1 |
 //! | `head`, `url`, `shapes`, `names` | which parts of a line are secret |
 //! | `argv` | the same for program arguments |
+//! | `text` | the same for anything that goes through a pipe |
+//! | `known`, `patterns` | secrets seen before; many words in one pass |
 //! | `mask` | what stands in place of a secret |
 
 use std::collections::BTreeMap;
 
-use crate::event::{Body, Event};
+use crate::event::{Body, Event, Source};
 use crate::time::WallNanos;
 
 mod argv;
@@ -29,20 +32,26 @@ pub mod fuzz;
 mod head;
 mod http1;
 mod http2;
+mod known;
 mod mask;
 mod message;
 mod names;
+mod patterns;
 mod shapes;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod text;
 mod url;
 
 pub use mask::{Count, Rule};
 pub use streams::Uncovered;
 
 /// Version of the set of rules, stored with every recording. Higher means that more is found.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
+
+/// What is searched for credentials, as the metadata has it.
+pub const COVERED: [&str; 3] = ["http1_heads", "program_arguments", "standard_streams"];
 
 /// No event waits longer than this after its own time for the rest of a line.
 pub const MAX_HOLD_NS: i64 = 250_000_000;
@@ -65,7 +74,7 @@ impl Redactor {
     pub fn push(&mut self, mut event: Event, out: &mut impl FnMut(Event)) {
         self.flush_older_than(WallNanos(event.ts.0.saturating_sub(MAX_HOLD_NS)), out);
         match &mut event.body {
-            Body::Data(data) if data.source.is_plaintext() => {
+            Body::Data(data) if data.source.is_plaintext() || data.source == Source::Stdio => {
                 return self.streams.push(event, &mut self.mask, out);
             }
             Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {

@@ -286,6 +286,56 @@ pub(super) fn setting(name: &[u8]) -> Class {
     }
 }
 
+/// Pairs of words of a name whose value is secret unless it is a path: in arguments it mostly is.
+const KEY_PAIRS: [(&str, &str); 5] = [
+    ("private", "key"),
+    ("encryption", "key"),
+    ("signing", "key"),
+    ("hmac", "key"),
+    ("webhook", "key"),
+];
+
+/// What a name says of its value in the standard streams of programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    /// Something a person chose: any word may be one.
+    Password,
+    /// Credentials, a scheme in front of them.
+    Authorization,
+    /// `name=value` pairs, as the header field of the name holds them.
+    Cookies(Field),
+    /// Something a machine made.
+    Token,
+    /// Something a machine made, perhaps.
+    Opaque,
+}
+
+/// Reads a name in front of `=` or `:` in a text.
+pub(super) fn announced(name: &[u8]) -> Option<Announced> {
+    match setting(name) {
+        Class::Secret => {
+            let words = words(name);
+            let ends = |ending: &&str| words.iter().any(|word| word.ends_with(*ending));
+            let password = ["password", "passwd", "passphrase", "passcode", "pwd"].iter().any(ends);
+            let authorization = ["authorization", "bearer"].iter().any(ends);
+            Some(match () {
+                () if password => Announced::Password,
+                () if authorization => Announced::Authorization,
+                () => Announced::Token,
+            })
+        }
+        Class::Opaque => {
+            let words = words(name);
+            let pair = |pair: &[String]| KEY_PAIRS.contains(&(&*pair[0], &*pair[1]));
+            Some(if words.windows(2).any(pair) { Announced::Token } else { Announced::Opaque })
+        }
+        Class::Counted | Class::Other => match field(name) {
+            cookies @ (Field::Cookie | Field::SetCookie) => Some(Announced::Cookies(cookies)),
+            _ => None,
+        },
+    }
+}
+
 /// The words of a name in lower case: `ANTHROPIC_API_KEY`, `api-key` and `apiKey` all end in
 /// `api`, `key`.
 fn words(name: &[u8]) -> Vec<String> {
@@ -307,6 +357,17 @@ fn words(name: &[u8]) -> Vec<String> {
         after_small = byte.is_ascii_lowercase();
     }
     words
+}
+
+/// Whether a value is a path rather than what may be there: begins like one, and has nothing random.
+pub(super) fn is_path(value: &[u8]) -> bool {
+    let begins = [&b"/"[..], b"./", b"../", b"~/", b"file:"].iter().any(|b| value.starts_with(b));
+    let base64 = value.iter().any(|byte| matches!(byte, b'+' | b'='));
+    let random = value
+        .split(|byte| !byte.is_ascii_alphanumeric())
+        .any(|run| run.len() >= 16 && run.iter().any(u8::is_ascii_digit));
+    let drive = matches!(value, [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
+    (begins || drive) && !base64 && !random
 }
 
 /// Whether a value looks random: long, of letters and digits mixed, not a path, a time or an id.

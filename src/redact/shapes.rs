@@ -90,6 +90,12 @@ const SHAPES: &[Shape] = &[
     shape("dop_v1_", "", 40, Needs::Length),
     shape("lin_api_", "", 30, Needs::Length),
     shape("SG.", "-_.", 50, Needs::Digit),
+    // Private keys in PEM, once more in base64 as kubeconfigs hold them: `-----BEGIN RSA`,
+    // `-----BEGIN PRIV`, `-----BEGIN EC P`, `-----BEGIN OPENS`.
+    shape("LS0tLS1CRUdJTiBSU0Eg", "+/=", 32, Needs::Length),
+    shape("LS0tLS1CRUdJTiBQUklW", "+/=", 32, Needs::Length),
+    shape("LS0tLS1CRUdJTiBFQyBQ", "+/=", 32, Needs::Length),
+    shape("LS0tLS1CRUdJTiBPUEVOU", "+/=", 32, Needs::Length),
 ];
 
 /// Prefixes of AWS access key ids; 16 capitals and digits follow, no more and no fewer.
@@ -103,6 +109,8 @@ const MAX_JWT_HEADER: usize = 1024;
 /// How much of what follows a prefix decides whether it is a token, so that text made of prefixes
 /// costs no more than its length.
 const MAX_JUDGED: usize = 128;
+/// A word in front of a token, whatever its case.
+const BEARER: &[u8] = b"bearer";
 /// Characters of a word after `Bearer`, at least, with a digit among them.
 const MIN_BEARER: usize = 8;
 
@@ -120,6 +128,39 @@ const FIRST: [bool; 256] = {
     first[b'b' as usize] = true;
     first
 };
+
+/// What tokens begin with. Not everything that begins like this is one: see [`at`].
+pub(super) fn prefixes() -> impl Iterator<Item = &'static [u8]> {
+    let others = AWS_PREFIXES.into_iter().chain([JWT_PREFIX, BEARER]);
+    SHAPES.iter().map(|shape| shape.prefix).chain(others)
+}
+
+/// Marks the token that begins at `at`, if one does.
+pub(super) fn at(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    if begins_word(text, at)
+        && let Some((start, end)) = token_at(text, at)
+    {
+        mark(spans, start, end, Rule::Shape);
+    }
+}
+
+/// Marks the word at the end of `text` if it may be the beginning of a token.
+pub(super) fn beginning(text: &[u8], spans: &mut Vec<Span>) {
+    let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_.+/=~".contains(byte);
+    let length = text.iter().rev().take(MAX_JUDGED).take_while(in_word).count();
+    let start = text.len() - length;
+    let before = text[..start].trim_ascii_end();
+    let bearer = before.len() < start
+        && before.len() >= BEARER.len()
+        && before[before.len() - BEARER.len()..].eq_ignore_ascii_case(BEARER);
+    for at in start..text.len() {
+        let rest = &text[at..];
+        let begins = || SHAPES.iter().any(|shape| rest.starts_with(shape.prefix));
+        if bearer || begins_word(text, at) && (begins() || rest.starts_with(JWT_PREFIX)) {
+            return mark(spans, at, text.len(), Rule::Shape);
+        }
+    }
+}
 
 /// Marks every token in `text[from..to]`.
 pub(super) fn find(text: &[u8], from: usize, to: usize, spans: &mut Vec<Span>) {
@@ -204,10 +245,9 @@ fn json_web_token(rest: &[u8]) -> Option<usize> {
 
 /// The word after `Bearer`, if it is no word of a language.
 fn bearer(rest: &[u8]) -> Option<(usize, usize)> {
-    const WORD: &[u8] = b"bearer";
-    rest.get(..WORD.len())?.eq_ignore_ascii_case(WORD).then_some(())?;
-    let blanks = rest[WORD.len()..].iter().take_while(|byte| **byte == b' ').count();
-    let start = WORD.len() + blanks;
+    rest.get(..BEARER.len())?.eq_ignore_ascii_case(BEARER).then_some(())?;
+    let blanks = rest[BEARER.len()..].iter().take_while(|byte| **byte == b' ').count();
+    let start = BEARER.len() + blanks;
     let in_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     let length = rest[start..].iter().take_while(|byte| in_token(byte)).count();
     let word = &rest[start..start + length];

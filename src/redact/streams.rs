@@ -1,14 +1,15 @@
-//! The events of all connections on their way through: one [`Parser`] per direction, and the events
-//! that wait for the end of a line.
+//! The events of all connections and pipes on their way through: one [`Parser`] per direction, and the
+//! events that wait for the end of a line.
 //!
 //! Everything is bounded: what one direction holds, what all hold together, how long, and how many
 //! connections are remembered. Beyond a bound the oldest is let go, replaced where it may be secret.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::http1::{Edit, Output, Parser, Shared};
+use super::http1::{self, Edit, Output, Shared};
 use super::mask::{Mask, Span};
-use crate::event::{Body, Direction, Event, ProcessId, StreamData};
+use super::text;
+use crate::event::{Body, Direction, Event, ProcessId, Source, StreamData};
 use crate::time::WallNanos;
 
 /// Events of one direction that may wait.
@@ -20,7 +21,7 @@ const EVENT_BYTES: usize = 512;
 /// Connections in one generation; two generations are remembered.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// Connections whose heads could not be searched.
+/// Connections whose heads could not be searched; pipes have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uncovered {
     /// They speak HTTP/2, whose heads are compressed.
@@ -45,15 +46,22 @@ pub(super) struct Streams {
     spans: Vec<Span>,
 }
 
-#[derive(Default)]
 struct Connection {
     process: Option<ProcessId>,
+    source: Source,
     shared: Shared,
     read: Stream,
     write: Stream,
 }
 
-#[derive(Default)]
+/// What finds secrets in the bytes of one direction.
+enum Parser {
+    /// In heads, and nowhere else.
+    Http(http1::Parser),
+    /// Everywhere.
+    Text(text::Parser),
+}
+
 struct Stream {
     parser: Parser,
     held: VecDeque<Held>,
@@ -88,12 +96,12 @@ impl Held {
 }
 
 impl Streams {
-    /// Takes a `tls_data` event and hands on what is decided.
+    /// Takes an event with bytes and hands on what is decided.
     pub(super) fn push(&mut self, event: Event, mask: &mut Mask, out: &mut impl FnMut(Event)) {
         let Body::Data(tls) = &event.body else { return out(event) };
         let (conn_id, direction) = (tls.conn_id, tls.direction);
         self.make_young(conn_id, mask, out);
-        let connection = self.young.entry(conn_id).or_default();
+        let connection = self.young.entry(conn_id).or_insert_with(|| Connection::new(tls.source));
         connection.process = event.process;
         let (stream, shared) = connection.stream(direction);
         let mut output = Output { mask, edits: &mut self.edits, spans: &mut self.spans };
@@ -221,6 +229,11 @@ impl Streams {
 }
 
 impl Connection {
+    fn new(source: Source) -> Self {
+        let (read, write) = (Stream::new(source), Stream::new(source));
+        Self { process: None, source, shared: Shared::default(), read, write }
+    }
+
     fn stream(&mut self, direction: Direction) -> (&mut Stream, &mut Shared) {
         let stream = match direction {
             Direction::Read => &mut self.read,
@@ -232,6 +245,9 @@ impl Connection {
 
 impl Uncovered {
     fn count(&mut self, connection: &Connection) {
+        if connection.source == Source::Stdio {
+            return;
+        }
         let bytes = connection.read.parser.pos() + connection.write.parser.pos();
         if connection.shared.http2 {
             self.http2 += 1;
@@ -241,7 +257,55 @@ impl Uncovered {
     }
 }
 
+impl Parser {
+    fn new(source: Source) -> Self {
+        match source {
+            Source::Stdio => Self::Text(text::Parser::default()),
+            _ => Self::Http(http1::Parser::default()),
+        }
+    }
+
+    fn pos(&self) -> u64 {
+        match self {
+            Self::Http(parser) => parser.pos(),
+            Self::Text(parser) => parser.pos(),
+        }
+    }
+
+    fn pending(&self) -> usize {
+        match self {
+            Self::Http(parser) => parser.pending(),
+            Self::Text(parser) => parser.pending(),
+        }
+    }
+
+    fn feed(&mut self, data: &[u8], shared: &mut Shared, out: &mut Output<'_>) {
+        match self {
+            Self::Http(parser) => parser.feed(data, shared, out),
+            Self::Text(parser) => parser.feed(data, out),
+        }
+    }
+
+    fn gap(&mut self, lost_bytes: Option<u64>, shared: &mut Shared, out: &mut Output<'_>) {
+        match self {
+            Self::Http(parser) => parser.gap(lost_bytes, shared, out),
+            Self::Text(parser) => parser.gap(out),
+        }
+    }
+
+    fn force(&mut self, out: &mut Output<'_>) {
+        match self {
+            Self::Http(parser) => parser.force(out),
+            Self::Text(parser) => parser.force(out),
+        }
+    }
+}
+
 impl Stream {
+    fn new(source: Source) -> Self {
+        Self { parser: Parser::new(source), held: VecDeque::new(), next_offset: None }
+    }
+
     /// Feeds an event to the parser and holds it.
     fn take(
         &mut self,

@@ -46,6 +46,15 @@ impl Wire {
         }))
     }
 
+    /// The same through a pipe.
+    fn print(&mut self, direction: Direction, data: impl AsRef<[u8]>) -> Event {
+        let mut event = self.call(direction, data);
+        if let Body::Data(data) = &mut event.body {
+            data.source = Source::Stdio;
+        }
+        event
+    }
+
     fn lose(&mut self, direction: Direction, bytes: u64) {
         *self.offsets.entry(direction).or_default() += bytes;
     }
@@ -498,4 +507,64 @@ fn arguments_of_programs_are_redacted_in_both_kinds_of_rows() {
     redactor.command_line(&mut own);
     assert!(!own[2].contains(CANARY));
     assert_eq!(redactor.counts()[&Rule::Header].values, 3);
+}
+
+#[test]
+fn what_programs_tell_each_other_is_searched_wherever_it_is_cut() {
+    let text = format!("A=b\nMY_API_KEY={CANARY}\n{{\"text\":\"X_TOKEN={CANARY}\\n\"}}\nplain\n");
+    let mut whole = None;
+    for cut in 0..text.len() {
+        let (one, other) = text.split_at(cut);
+        let mut wire = Wire::new(1);
+        let events = [wire.print(Write, one), wire.print(Read, "x\n"), wire.print(Write, other)];
+        let mut redactor = redactor();
+        let out = redacted(&mut redactor, events);
+        let written = self::text(&out, Write);
+        assert!(!written.contains(CANARY) && written.ends_with("\nplain\n"), "{written}");
+        assert_eq!(&written, whole.get_or_insert_with(|| written.clone()));
+        assert_eq!(redactor.counts()[&Rule::Text].values, 2);
+        assert_eq!(redactor.uncovered(), Uncovered::default());
+    }
+}
+
+#[test]
+fn a_line_in_a_pipe_is_not_waited_for_too_long() {
+    let mut wire = Wire::new(1);
+    let mut redactor = redactor();
+    let mut out = Vec::new();
+    let prompt = wire.print(Write, "Continue? [y/n] ");
+    redactor.push(prompt.clone(), &mut |event| out.push(event));
+    assert!(out.is_empty());
+    wire.wait(MAX_HOLD_NS + 1_000);
+    redactor.push(wire.print(Read, "y\n"), &mut |event| out.push(event));
+    assert_eq!(out[0], prompt);
+    assert_eq!(out.len(), 2);
+}
+
+#[test]
+fn secrets_of_heads_and_arguments_are_found_in_what_programs_print() {
+    let (key, token) = ("Abcdefghijklmnopq", "qponmlkjihgfedcbA");
+    let mut wire = Wire::new(1);
+    let mut pipe = Wire::new(2);
+    let image = Image { argv: vec![format!("--token={token}")], ..Image::default() };
+    let printed = format!("one {key} and {token}!\n");
+    let events = [
+        pipe.print(Write, &printed),
+        wire.event(Body::ProcessExec(image)),
+        wire.call(Write, format!("GET / HTTP/1.1\r\nx-api-key: {key}\r\n\r\n")),
+        pipe.print(Write, &printed),
+    ];
+    let mut redactor = redactor();
+    let out = redacted(&mut redactor, events);
+    let of_pipe = |event: &&Event| matches!(&event.body, Body::Data(data) if data.conn_id == 2);
+    let lines: Vec<String> =
+        out.iter().filter(of_pipe).map(|event| text(std::slice::from_ref(event), Write)).collect();
+    assert_eq!(lines[0], printed, "nothing was known yet");
+    assert!(!lines[1].contains(key) && !lines[1].contains(token), "{}", lines[1]);
+    let head =
+        out.iter().find(|event| matches!(&event.body, Body::Data(data) if data.conn_id == 1));
+    let head = text(std::slice::from_ref(head.unwrap()), Write);
+    let hash = head.split("x-api-key: ").nth(1).unwrap().trim_end();
+    assert!(lines[1].starts_with(&format!("one {hash} and ")), "{}", lines[1]);
+    assert_eq!(redactor.counts()[&Rule::Known].values, 2);
 }

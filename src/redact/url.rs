@@ -18,8 +18,8 @@ pub(super) fn query(text: &[u8], from: usize, to: usize, spans: &mut Vec<Span>) 
     }
 }
 
-/// Reads `name=value&...` from `at` on and returns where it ends.
-fn parameters(text: &[u8], mut at: usize, to: usize, spans: &mut Vec<Span>) -> usize {
+/// Marks credentials among the `name=value&...` from `at` on, and returns where these end.
+pub(super) fn parameters(text: &[u8], mut at: usize, to: usize, spans: &mut Vec<Span>) -> usize {
     loop {
         let end = text[at..to]
             .iter()

@@ -114,6 +114,8 @@ impl ClassAccount {
 /// What was done to remove credentials, and where it could not be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redacted {
+    /// What was searched for credentials.
+    pub covered: Vec<&'static str>,
     /// Version of the set of rules; higher finds more.
     pub rules_version: u32,
     /// Per rule, how many values it replaced and how many bytes these had.
@@ -197,6 +199,7 @@ impl Entry {
         };
         let value = json!({
             "rules_version": redacted.rules_version,
+            "covered": redacted.covered,
             "replaced": Value::Object(redacted.replaced.iter().map(count).collect()),
             "http2_connections": redacted.http2_connections,
             "unrecognised_connections": redacted.unrecognised_connections,

@@ -253,10 +253,15 @@ fn heads_written_in_pieces_are_redacted_in_the_log_of_a_killed_recorder_too() {
     });
 }
 
-/// The streams of a trace as text, sorted.
+/// The TLS streams of a trace as text, sorted.
 fn streams(reader: &Reader) -> Vec<String> {
+    streams_of(reader, "tls_data")
+}
+
+/// The streams of one kind as text, sorted.
+fn streams_of(reader: &Reader, kind: &str) -> Vec<String> {
     let mut streams = std::collections::BTreeMap::<_, Vec<u8>>::new();
-    for event in reader.events(Some(&["tls_data"])).filter_map(Result::ok) {
+    for event in reader.events(Some(&[kind])).filter_map(Result::ok) {
         if let agentsight::event::Body::Data(tls) = event.body {
             streams.entry((tls.conn_id, tls.direction)).or_default().extend(tls.data);
         }
@@ -265,6 +270,67 @@ fn streams(reader: &Reader) -> Vec<String> {
     let mut streams: Vec<String> = streams.into_values().map(text).collect();
     streams.sort();
     streams
+}
+
+/// What programs tell each other in [`TALK`]: each line with credentials in it, and whether it is
+/// to come through as it is.
+fn talk() -> Vec<(String, bool)> {
+    let message = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{
+        "type": "text",
+        "text": json!({"apiKey": CANARY, "env": format!("A=b\nDB_PASSWORD={CANARY}\nC=d")}).to_string(),
+    }]}});
+    let secret = [
+        format!("MY_API_KEY={CANARY}"),
+        format!("export MY_TOKEN=\"{CANARY}\""),
+        format!("ANTHROPIC_CUSTOM_HEADERS=x-custom-api-key: {CANARY}"),
+        format!("cookie: a={CANARY}"),
+        format!("Authorization: Bearer {CANARY}"),
+        message.to_string(),
+        format!("https://me:{CANARY}@h.example/x.git"),
+        // Nothing here says what it is, but it was a value of a variable above.
+        format!("the key is {CANARY} now"),
+    ];
+    let plain =
+        ["const TOKEN = getToken()", "PASSWORD=$PASSWORD", "api_key=os.environ[\"X\"]", "end"];
+    let secret = secret.into_iter().map(|line| (line, false));
+    secret.chain(plain.map(|line| (line.to_owned(), true))).collect()
+}
+
+/// A shell whose children print their environment, a file and the lines of a program, through pipes,
+/// the last of these in pieces of a few bytes.
+const TALK: &str =
+    "env | cat >/dev/null; cat \"$1\" | cat >/dev/null; exec \"$2\" \"$3\" \"$1\" | cat >/dev/null";
+
+#[test]
+fn credentials_that_programs_tell_each_other_are_replaced() {
+    live(|host| {
+        let (directory, temporary) = directories(host);
+        let output = directory.join("run.parquet");
+        let talk = talk();
+        let text: String = talk.iter().map(|(line, _)| format!("{line}\n")).collect();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", TALK, "sh"]).arg(host.write("lines", &text)).arg(python());
+        shell.arg(host.write("pieces.py", include_str!("programs/pieces.py")));
+        shell.env("THEIR_API_KEY", CANARY).env("TMPDIR", &temporary).stdin(Stdio::null());
+        record(&output, &["--interval", "100ms"], &mut shell).succeeded();
+
+        nothing_in_files(&directory);
+        nothing_in_files(&temporary);
+        nothing_in_values(&output, &FORBIDDEN);
+        let reader = Reader::open(&output).unwrap();
+        let streams = streams_of(&reader, "stdio_data");
+        let with = |part: &str| streams.iter().filter(|stream| stream.contains(part)).count();
+        // Written and read.
+        assert!(with("THEIR_API_KEY=") >= 2, "{streams:?}");
+        for (line, stays) in &talk {
+            let start = &line[..line.find(CANARY).unwrap_or(line.len())];
+            let expected = if *stays { line } else { start };
+            assert!(with(expected) >= 4, "{expected}: {streams:?}");
+        }
+        assert!(streams.iter().filter(|stream| stream.len() == text.len()).count() >= 4);
+        let redacted = &reader.metadata()["agentsight.redacted"];
+        assert!(redacted.contains("standard_streams"), "{redacted}");
+    });
 }
 
 #[test]
