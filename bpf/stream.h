@@ -122,23 +122,14 @@ static __always_inline void output_hole(struct data_event *event, struct ledger_
 		count_lost(entry, LOSS_TRUNCATED, 0, bytes);
 }
 
-/*
- * Writes the next `bytes` of the call at `level` that is returning, and accounts for them.
- * Global, so that the verifier checks it once and not for every round of the loop around it; the
- * record's fixed part is taken from the map, because a global function takes no pointers before
- * 5.12.
- */
-__weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
+/* Writes the next `bytes`, at most PART_BYTES, of a call, and accounts for them. */
+static __always_inline void output_small(struct active_call *call, __u64 data, __u32 bytes)
 {
-	struct active_call *call = call_at(level);
-	struct ledger_entry *entry;
+	struct ledger_entry *entry = ledger_of(call->class);
 	int failed;
 
-	if (!call || bytes > PART_BYTES)
-		return 0;
-	entry = ledger_of(call->class);
 	if (!entry)
-		return 0;
+		return;
 	count_attempt(entry, bytes);
 	call->event.data_bytes = bytes;
 	call->event.captured_bytes = bytes;
@@ -154,6 +145,19 @@ __weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
 	else
 		output_hole(&call->event, entry, LOSS_COPY_FAULT, bytes);
 	call->event.stream_offset += bytes;
+}
+
+/*
+ * The same for the call at `level` of this thread. Global, so that the verifier checks it once and
+ * not for every round of the loop around it; the call is looked up again, because a global function
+ * takes no pointers before 5.12.
+ */
+__weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
+{
+	struct active_call *call = call_at(level);
+
+	if (call && bytes <= PART_BYTES)
+		output_small(call, data, bytes);
 	return 0;
 }
 
@@ -195,23 +199,20 @@ static __always_inline struct connection *connection_of(const struct connection_
 }
 
 /*
- * The call at `level` of this thread moves `bytes`: completes its record but for the data, and
- * advances the stream. Returns the call; 0 if the bytes cannot be kept, which is counted.
+ * A call of `process` moves `bytes`: completes its record but for the data, and advances the
+ * stream. False if the bytes cannot be kept, which is counted.
  */
-static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
+static __always_inline bool advance_call(struct active_call *call, struct tracked_process *process,
+					 __u64 bytes)
 {
 	struct connection_key key = { .pid = bpf_get_current_pid_tgid() >> 32 };
-	struct tracked_process *process = scope_of(key.pid);
-	struct active_call *call = call_at(level);
 	struct connection *connection;
 
-	if (!call || !process || !bytes)
-		return 0;
 	key.handle = call->event.handle;
 	connection = connection_of(&key, process);
 	if (!connection) {
 		count_map_full(call->class, bytes);
-		return 0;
+		return false;
 	}
 	if (call->class == CLASS_TLS_DATA)
 		link_to_socket(call, &key, connection);
@@ -225,7 +226,16 @@ static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
 		call->event.stream_offset = connection->stream_offset[DIRECTION_WRITE];
 		connection->stream_offset[DIRECTION_WRITE] += bytes;
 	}
-	return call;
+	return true;
+}
+
+/* The same for the call at `level` of this thread. Returns the call; 0 if nothing can be kept. */
+static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
+{
+	struct tracked_process *process = scope_of(bpf_get_current_pid_tgid() >> 32);
+	struct active_call *call = call_at(level);
+
+	return call && process && bytes && advance_call(call, process, bytes) ? call : 0;
 }
 
 /*

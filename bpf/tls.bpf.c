@@ -162,11 +162,12 @@ SEC("uretprobe")
 int handle_tls_return(struct pt_regs *ctx)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32, level;
+	struct tracked_process *process = scope_of(pid);
 	struct thread_state *state;
 	struct active_call *call;
 	__u64 bytes, stack;
 
-	if (!scope_of(pid))
+	if (!process)
 		return 0;
 	state = this_thread();
 	if (!state)
@@ -186,8 +187,11 @@ int handle_tls_return(struct pt_regs *ctx)
 	bytes = bytes_moved(call, PT_REGS_RC(ctx));
 	if (bytes && call->result == RESULT_IS_UNSEEN)
 		record_hole(bytes, level, LOSS_BYPASSED);
-	else if (bytes)
+	else if (bytes > PART_BYTES)
 		record_bytes(call->data, bytes, level);
+	else if (bytes && advance_call(call, process, bytes))
+		/* What there is most of, at hand as it is. */
+		output_small(call, call->data, bytes);
 	state->depth = level;
 	return 0;
 }
