@@ -35,7 +35,8 @@ const KEPT_STREAM_BYTES: usize = 32 << 20;
 const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
-const RECONSTRUCTED_KINDS: &[&str] = &["tls_data", "tls_close", "process_exit"];
+const RECONSTRUCTED_KINDS: &[&str] =
+    &["tls_data", "tls_close", "socket_data", "channel_open", "channel_close", "process_exit"];
 
 /// The derived tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -270,7 +270,7 @@ fn sum(rss: &HashMap<usize, u64>) -> u64 {
 mod tests {
     use super::*;
     use crate::event::{Exit, Fork, Sample};
-    use crate::reconstruct::finding::{Exchange, Usage, UsageState};
+    use crate::reconstruct::finding::{Exchange, Perspective, Usage, UsageState};
 
     /// The made-up process `pid` that began at `start_s`.
     fn id(pid: u32, start_s: i64) -> ProcessId {
@@ -304,6 +304,7 @@ mod tests {
             http_id: call_id,
             conn_id: 1,
             process: Some(id),
+            perspective: Perspective::Client,
             start_ts: at(from_s),
             request_end_ts: None,
             first_byte_ts: None,

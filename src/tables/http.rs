@@ -65,7 +65,12 @@ pub const HTTP: Table<Exchange> = Table {
             NO_END,
         ),
         Column::new("method", Cell::Text(|x| opt_text(&x.method)), "Request method.", NO_HEAD),
-        Column::new("scheme", Cell::Text(|x| text(&x.scheme)), "https for TLS.", NEVER),
+        Column::new(
+            "scheme",
+            Cell::Text(|x| text(&x.scheme)),
+            "https for TLS, http for a socket in plain text.",
+            NEVER,
+        ),
         Column::new(
             "host",
             Cell::Text(|x| opt_text(&x.host)),
