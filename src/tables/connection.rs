@@ -124,8 +124,12 @@ impl ConnectionRow {
 
     fn complete(&self) -> Option<bool> {
         match self.missing_bytes? {
-            // Without the size of it on the wire, or its begin, nothing says that this is all.
-            0 => (self.wire.is_some() && self.is_whole).then_some(true),
+            // Without the size of it on the wire, its begin, or any plaintext of its TLS nothing says
+            // that this is all.
+            0 => {
+                let has_plaintext = self.protocol != Some("tls") || self.tls_conn_id.is_some();
+                (self.wire.is_some() && self.is_whole && has_plaintext).then_some(true)
+            }
             _ => Some(false),
         }
     }
@@ -317,7 +321,8 @@ pub const CONNECTIONS: Table<ConnectionRow> = Table {
             "complete",
             Cell::Bool(ConnectionRow::complete),
             "Whether the trace has all plaintext that went through it, as missing_bytes says.",
-            "it is not known: missing_bytes is not, or its begin or size on the wire are not",
+            "it is not known: missing_bytes is not, or its begin or size on the wire are not, or no \
+             plaintext was seen and little was sent",
         ),
         Column::new(
             "peer_conn_id",

@@ -5,7 +5,7 @@
 
 mod io;
 
-pub use io::{Ends, Socket, failed, made, read};
+pub use io::{Ends, failed, made, read};
 
 use agentsight::event::{
     Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
