@@ -6,7 +6,7 @@ export AGENTSIGHT_CACHE_DIR ?= $(CACHE)
 # rustup puts cargo here when scripts/setup.sh had to install it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: demo build install test lint unit features fuzz bench setup setup-test golden clean-cache
+.PHONY: demo build install test lint unit features test-resolvers test-agents fuzz bench setup setup-test golden clean-cache
 
 ## demo: set up, build, record a TLS client that talks to a local mock LLM, print the report
 demo: setup
@@ -40,6 +40,15 @@ features:
 
 unit:
 	scripts/test.sh
+
+## test-agents: install agents and runtimes from npm into the cache and record each of them
+test-agents: setup-test
+	AGENTSIGHT_TEST_AGENTS=1 AGENTSIGHT_TEST_PYTHON="$(CACHE)/venv/bin/python3" \
+	  cargo test --no-fail-fast --test live --test live_rust -- agents claude codex libraries
+
+## test-resolvers: which functions are found in published releases of agents (downloads them)
+test-resolvers: setup-test
+	scripts/test-resolvers.sh
 
 ## fuzz: every fuzz target for $(FUZZ_SECONDS); what they learn stays in the cache
 FUZZ_SECONDS ?= 600

@@ -17,7 +17,10 @@ mod record {
     use libbpf_cargo::SkeletonBuilder;
 
     /// One file per hook family; weak definitions in the headers become one copy when linked.
-    const SOURCES: [&str; 7] = ["abi", "process", "exit", "tls", "io", "channel", "file"];
+    const SOURCES: [&str; 9] =
+        ["abi", "process", "exit", "tls", "rustls", "go", "io", "channel", "file"];
+
+    const RESOLVERS: &str = "src/capture/tls_library";
 
     /// `v3` (kernel 5.1) has 32-bit arithmetic and the jumps that go with it. `BPF_PROG` declares a
     /// context parameter that most programs leave unused.
@@ -26,6 +29,7 @@ mod record {
 
     pub(crate) fn build() {
         println!("cargo::rerun-if-changed=bpf");
+        println!("cargo::rustc-env=AGENTSIGHT_RESOLVERS={:016x}", digest_of_resolvers());
         let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
         let linked = out_dir.join("agentsight.bpf.o");
         let objects: Vec<PathBuf> = SOURCES.iter().map(|name| compile(name, &out_dir)).collect();
@@ -58,6 +62,26 @@ mod record {
                 .unwrap_or_else(|error| panic!("linking {} failed: {error}", object.display()));
         }
         linker.link().unwrap_or_else(|error| panic!("linking the BPF objects failed: {error}"));
+    }
+
+    /// Of the source of the resolvers, whose answers the recorder keeps on disk: answers of another
+    /// source are not believed. FNV-1a, which is enough to tell versions apart.
+    fn digest_of_resolvers() -> u64 {
+        println!("cargo::rerun-if-changed={RESOLVERS}");
+        println!("cargo::rerun-if-changed={RESOLVERS}.rs");
+        let mut files = vec![PathBuf::from(format!("{RESOLVERS}.rs"))];
+        let mut directories = vec![PathBuf::from(RESOLVERS)];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).expect("the source is there") {
+                let path = entry.expect("the source is readable").path();
+                if path.is_dir() { directories.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        let bytes = files.iter().flat_map(|path| fs::read(path).expect("the source is readable"));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     /// Generated files are included into a module, where inner attributes are not allowed.

@@ -78,6 +78,18 @@ static __always_inline __u64 io_wakeup(void)
 	return wakeup_of(&io_ring, io_wakeup_bytes);
 }
 
+/*
+ * How to submit forks and exits to the control ring: nobody waits for one of them. An exec wakes
+ * the reader by itself (BPF_RB_FORCE_WAKEUP; without it a record wakes nobody as long as one
+ * before it is unread), because the program's libraries are to be probed before it uses them.
+ */
+static __always_inline __u64 control_wakeup(void)
+{
+	return bpf_ringbuf_query(&control_ring, BPF_RB_AVAIL_DATA) > control_wakeup_bytes ?
+		       BPF_RB_FORCE_WAKEUP :
+		       BPF_RB_NO_WAKEUP;
+}
+
 /* Writes one record without payload bytes and accounts for it. */
 static __always_inline void emit_small(void *ring, __u32 class, void *record, __u64 record_bytes,
 				       __u64 flags)

@@ -29,13 +29,20 @@
 #define EVENT_TLS_SOCKET 13
 #define EVENT_PATH 14
 
+/*
+ * event_header.flags: whether the process is to be observed is user space's to decide by the
+ * arguments of its program; until then, its records are provisional.
+ */
+#define HEADER_PROVISIONAL 1
+
 struct event_header {
 	__u32 kind;
 	/* Thread-group id in the initial pid namespace. */
 	__u32 pid;
 	/* The thread that did it; in a fork, the thread that was made. */
 	__u32 tid;
-	__u32 _pad;
+	/* HEADER_* */
+	__u32 flags;
 	__u64 boot_ns;
 	/* When the thread group was created. With pid it names a process. */
 	__u64 process_start_boot_ns;
@@ -78,8 +85,10 @@ struct process_exec_event {
 	/* How much of the area exec_argv_event records, sent before this one, were to carry. */
 	__u32 argv_offset;
 	__u32 argv_bytes;
+	/* Of the cgroup v2 hierarchy: the inode number of its directory; 0 unknown. */
+	__u64 cgroup_id;
 };
-_Static_assert(sizeof(struct process_exec_event) == 80, "process_exec_event");
+_Static_assert(sizeof(struct process_exec_event) == 88, "process_exec_event");
 
 /* Part of a large argument area, sent ahead of its process_exec_event; argv_bytes follow. */
 struct exec_argv_event {
@@ -334,8 +343,10 @@ struct ledger_entry {
 };
 _Static_assert(sizeof(struct ledger_entry) == 112, "ledger_entry");
 
-/* tracked_process.flags: user space or the name matched this process itself, not an ancestor. */
+/* tracked_process.flags: user space or a selector matched this process itself, not an ancestor. */
 #define TRACKED_MATCHED 1
+/* tracked_process.flags: observed until user space has decided; children are as well. */
+#define TRACKED_PROVISIONAL 2
 
 /* Value of the tracked map; the key is the pid. */
 struct tracked_process {
@@ -347,6 +358,13 @@ struct tracked_process {
 	__u32 _pad;
 };
 _Static_assert(sizeof(struct tracked_process) == 24, "tracked_process");
+
+/* Bits of the setting `selectors`. By user id alone. */
+#define SELECT_UID 1
+/* Whatever selects, the user id has to be a wanted one as well. */
+#define SELECT_ONLY_UID 2
+/* By cgroup. */
+#define SELECT_CGROUP 4
 
 /* Value of wanted_names. */
 #define NAME_WANTED 1

@@ -128,7 +128,7 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct process_exit_event event = {};
-	__u32 pid = thread >> 32;
+	__u32 pid = thread >> 32, flags;
 	struct tracked_process *process;
 
 	/*
@@ -141,10 +141,12 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);
+	flags = provisional_flag(pid);
 	if (bpf_map_delete_elem(&tracked, &pid))
 		return 0;
 
 	fill_header(&event.header, EVENT_PROCESS_EXIT, task);
+	event.header.flags = flags;
 	event.ppid = BPF_CORE_READ(task, real_parent, tgid);
 	event.wait_status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ?
 				    BPF_CORE_READ(signal, group_exit_code) :
@@ -168,7 +170,7 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 			event.written_bytes += BPF_CORE_READ(leader, ioac.write_bytes);
 		}
 	}
-	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), 0);
+	emit_small(&control_ring, CLASS_PROCESS_EXIT, &event, sizeof(event), control_wakeup());
 	return 0;
 }
 

@@ -72,7 +72,8 @@ struct bpf_dynptr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, cx, r8, r9, r10, ax, bp, sp, ip, orig_ax;
+	unsigned long di, si, dx, cx, r8, r9, r10, r11, r12, r13, r14, r15, ax, bx, bp, sp, ip;
+	unsigned long orig_ax;
 	__u16 cs;
 };
 #elif defined(__TARGET_ARCH_arm64)
@@ -248,6 +249,27 @@ struct sched_entity {
 	__u64 sum_exec_runtime;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+	/* From the root, level 0, to the cgroup itself. */
+	struct cgroup *ancestors[1];
+};
+
+/* Before 6.1 the ids alone. */
+struct cgroup___pre61 {
+	__u64 ancestor_ids[1];
+};
+
+/* The cgroups of a task; dfl_cgrp is that of the v2 hierarchy. */
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -264,6 +286,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct files_struct *files;
 	const struct cred *cred;
+	struct css_set *cgroups;
 	struct signal_struct *signal;
 	char comm[16];
 };

@@ -75,8 +75,11 @@ static __always_inline void link_to_socket(const struct active_call *call,
 		suspect(key, connection, sockets->received_from);
 }
 
-/* A socket that carries TLS moved bytes: what that tells of the call it was used in, or after. */
-static __always_inline void socket_was_used(__u64 socket, __u8 direction)
+/*
+ * A socket that carries TLS moved bytes: what that tells of the call it was used in, or after.
+ * Global for the sake of the caller's stack.
+ */
+__weak __noinline int socket_was_used(__u64 socket, __u32 direction)
 {
 	struct call_key place = { .thread = bpf_get_current_pid_tgid() };
 	struct thread_sockets fresh = {}, *sockets;
@@ -93,30 +96,31 @@ static __always_inline void socket_was_used(__u64 socket, __u8 direction)
 	}
 	if (call) {
 		call->socket = socket;
-		return;
+		return 0;
 	}
 	sockets = bpf_map_lookup_elem(&thread_sockets, &place.thread);
 	if (!sockets) {
 		/* Full: the connection stays without a peer. */
 		if (bpf_map_update_elem(&thread_sockets, &place.thread, &fresh, BPF_ANY))
-			return;
+			return 0;
 		sockets = bpf_map_lookup_elem(&thread_sockets, &place.thread);
 		if (!sockets)
-			return;
+			return 0;
 	}
 	if (direction == DIRECTION_READ) {
 		sockets->received_from = socket;
-		return;
+		return 0;
 	}
 	handle = sockets->written_to;
 	if (!handle)
-		return;
+		return 0;
 	sockets->written_to = 0;
 	key.handle = handle;
 	key.pid = place.thread >> 32;
 	connection = bpf_map_lookup_elem(&connections, &key);
 	if (connection)
 		suspect(&key, connection, socket);
+	return 0;
 }
 
 #endif

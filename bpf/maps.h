@@ -16,17 +16,27 @@
 const volatile __u64 payload_wakeup_bytes __weak = 4 << 20;
 /* The same for the ring of pipes and files. */
 const volatile __u64 io_wakeup_bytes __weak = 2 << 20;
+/* The same for the control ring. */
+const volatile __u64 control_wakeup_bytes __weak = 1 << 20;
 /* bpf_get_attach_cookie exists (5.15). */
 const volatile __u8 has_attach_cookie __weak = 0;
 /* Never use the exact-size path, as if bpf_probe_read_user_dynptr (6.16) did not exist. */
 const volatile __u8 force_compat __weak = 0;
+
+/* SELECT_*: what a program is selected by when it is executed; names always are looked for. */
+const volatile __u32 selectors __weak = 0;
+/*
+ * User space has selectors of its own, over arguments: programs that nothing here selects are
+ * observed provisionally.
+ */
+const volatile __u8 decides_later __weak = 0;
 
 /* ---- Rings ---- */
 
 /* Plaintext and connection ends. Written without wakeup; user space sets the size before load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 32 << 20);
 } payload_ring SEC(".maps") __weak;
 
 /* Pipes, socket pairs, channels, files. Apart, so that they can never evict plaintext of TLS. */
@@ -35,7 +45,7 @@ struct {
 	__uint(max_entries, 8 << 20);
 } io_ring SEC(".maps") __weak;
 
-/* Fork, exec, exit. Apart, so that bulk payload can never evict them; wakes its reader. */
+/* Fork, exec, exit. Apart, so that bulk payload can never evict them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
@@ -45,7 +55,8 @@ struct {
 
 /*
  * Processes under observation, by pid. Filled by user space, by exec of a wanted name and by fork;
- * entries leave at exit. Full: the process is not observed, counted as map_full.
+ * entries leave at exit. User space sets the size before load. Full: the process is not observed,
+ * counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -61,6 +72,22 @@ struct {
 	__type(key, struct wanted_name);
 	__type(value, __u32);
 } wanted_names SEC(".maps") __weak;
+
+/* Real user ids, for SELECT_UID and SELECT_ONLY_UID. Read-only for programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} wanted_uids SEC(".maps") __weak;
+
+/* Ids of cgroups; their descendants count as well. Read-only for programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} wanted_cgroups SEC(".maps") __weak;
 
 /* ---- TLS ---- */
 

@@ -43,13 +43,10 @@ struct path_scratch {
 			struct exec_argv_event event;
 			__u8 argv[ARGV_PART_BYTES];
 		} part;
-		/* Both end where body begins. */
+		/* Of one size, so that both end where body begins. */
 		struct {
 			union {
-				struct {
-					__u64 _unused;
-					struct process_exec_event exec;
-				};
+				struct process_exec_event exec;
 				struct path_event path;
 			};
 			/*
@@ -68,7 +65,7 @@ struct {
 	__type(value, struct path_scratch);
 } path_scratch SEC(".maps") __weak;
 
-_Static_assert(sizeof(struct path_event) == 8 + sizeof(struct process_exec_event), "append_path");
+_Static_assert(sizeof(struct path_event) == sizeof(struct process_exec_event), "append_path");
 
 static __always_inline struct path_scratch *scratch_of_this_cpu(void)
 {

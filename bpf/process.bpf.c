@@ -14,12 +14,13 @@
 #include "event.h"
 #include "maps.h"
 #include "scope.h"
+#include "select.h"
 #include "emit.h"
 #include "path.h"
 
 /* The whole area goes to 2 MiB under the default stack limit (execve(2)); the rest is counted. */
 #define ARGV_PARTS 128
-/* Arguments looked at to find the script of an interpreter. */
+/* Arguments behind argv[0] that are looked at to find the script of an interpreter. */
 #define SCRIPT_ARGUMENTS 8
 
 /* ---- Matching ---- */
@@ -73,15 +74,52 @@ __noinline __u32 base_name_flags(long length)
 	return flags ? *flags & NAME_INTERPRETER : 0;
 }
 
+/* What an argument of an interpreter is. */
+#define ARGUMENT_SCRIPT 0
+#define ARGUMENT_PASSED_OVER 1
+/* The next one is the name of a module. */
+#define ARGUMENT_BEFORE_MODULE 2
+/* The next one is the program itself. */
+#define ARGUMENT_BEFORE_PROGRAM 3
+
+/* Whether scratch->text is this word; `bytes` counts its NUL. */
+static __always_inline bool text_is(const struct path_scratch *scratch, long length,
+				    const char *word, __u32 bytes)
+{
+	__u32 i;
+
+	if (length != bytes)
+		return false;
+	for (i = 0; i < bytes; i++)
+		if (scratch->text[i] != word[i])
+			return false;
+	return true;
+}
+#define TEXT_IS(scratch, length, word) text_is(scratch, length, word, sizeof(word))
+
+static __always_inline __u32 argument_class(const struct path_scratch *scratch, long length)
+{
+	if (scratch->text[0] != '-')
+		return TEXT_IS(scratch, length, "run") ? ARGUMENT_PASSED_OVER : ARGUMENT_SCRIPT;
+	if (TEXT_IS(scratch, length, "-m"))
+		return ARGUMENT_BEFORE_MODULE;
+	if (TEXT_IS(scratch, length, "-c") || TEXT_IS(scratch, length, "-e") ||
+	    TEXT_IS(scratch, length, "-p") || TEXT_IS(scratch, length, "--eval") ||
+	    TEXT_IS(scratch, length, "--print"))
+		return ARGUMENT_BEFORE_PROGRAM;
+	return ARGUMENT_PASSED_OVER;
+}
+
 /*
- * Whether the new program is one that user space looks for: by the name it was started with, by
- * argv[0], or, for an interpreter, by its first argument that is not an option (node CLI.js,
- * python -m NAME).
+ * Whether the new program has a name that user space looks for: the one it was started with,
+ * argv[0] without the dash of a login shell, or, for an interpreter, its script or module. The
+ * rule is that of src/capture/matching.rs, and a live test compares the two.
  */
 static __always_inline bool program_is_wanted(struct path_scratch *scratch,
 					      struct linux_binprm *bprm, unsigned long argv,
 					      unsigned long argv_end)
 {
+	bool is_module = false;
 	__u32 flags, i;
 	long length;
 
@@ -90,23 +128,48 @@ static __always_inline bool program_is_wanted(struct path_scratch *scratch,
 	flags = base_name_flags(length);
 	if (flags & NAME_WANTED)
 		return true;
-	for (i = 0; i < SCRIPT_ARGUMENTS && argv < argv_end; i++) {
+	for (i = 0; i <= SCRIPT_ARGUMENTS && argv < argv_end; i++) {
+		__u32 class;
+
 		length = bpf_probe_read_user_str(scratch->text, sizeof(scratch->text),
 						 (const void *)argv);
-		if (length <= 0)
+		/* One that does not fit is no path, and where the next begins is not known. */
+		if (length <= 0 || length == sizeof(scratch->text))
 			return false;
 		argv += length;
 		if (i == 0) {
+			if (scratch->text[0] == '-')
+				scratch->text[0] = '/';
 			flags |= base_name_flags(length);
 			if (flags & NAME_WANTED)
 				return true;
 			if (!(flags & NAME_INTERPRETER))
 				return false;
-		} else if (scratch->text[0] != '-') {
-			return base_name_flags(length) & NAME_WANTED;
+			continue;
 		}
+		class = is_module ? ARGUMENT_SCRIPT : argument_class(scratch, length);
+		if (class == ARGUMENT_SCRIPT)
+			return base_name_flags(length) & NAME_WANTED;
+		if (class == ARGUMENT_BEFORE_PROGRAM)
+			return false;
+		is_module = class == ARGUMENT_BEFORE_MODULE;
 	}
 	return false;
+}
+
+/* Whether what is being executed is selected here; user space may select more by its arguments. */
+static __always_inline bool program_is_selected(struct path_scratch *scratch,
+						struct task_struct *task,
+						struct linux_binprm *bprm, unsigned long argv,
+						unsigned long argv_end)
+{
+	if (selectors & SELECT_UID)
+		return user_is_wanted(task);
+	if (selectors & SELECT_ONLY_UID && !user_is_wanted(task))
+		return false;
+	if (selectors & SELECT_CGROUP && cgroup_is_wanted())
+		return true;
+	return program_is_wanted(scratch, bprm, argv, argv_end);
 }
 
 /* ---- Fork ---- */
@@ -119,13 +182,18 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 {
 	__u32 ppid = BPF_CORE_READ(parent, tgid);
 	__u32 pid = BPF_CORE_READ(child, tgid);
+	struct tracked_process process = {}, *known;
 	struct process_fork_event event = {};
-	struct tracked_process process = {};
 
 	/* Threads share the process that is tracked already. */
-	if (pid == ppid || pid != (__u32)BPF_CORE_READ(child, pid) || !scope_of(ppid))
+	if (pid == ppid || pid != (__u32)BPF_CORE_READ(child, pid))
 		return 0;
+	known = scope_of(ppid);
+	if (!known)
+		return 0;
+	process.flags = known->flags & TRACKED_PROVISIONAL;
 	fill_header(&event.header, EVENT_PROCESS_FORK, child);
+	event.header.flags = process.flags ? HEADER_PROVISIONAL : 0;
 	process.image_boot_ns = event.header.boot_ns;
 	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
 		count_map_full(CLASS_PROCESS_FORK, 0);
@@ -133,7 +201,7 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 	}
 	event.ppid = ppid;
 	event.uid = BPF_CORE_READ(child, cred, uid.val);
-	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), 0);
+	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), control_wakeup());
 	return 0;
 }
 
@@ -164,7 +232,8 @@ __noinline __u32 send_argv_parts(__u64 argv, __u32 argv_bytes)
 		if (bpf_probe_read_user(scratch->part.argv, ARGV_PART_BYTES,
 					(const void *)(argv + offset)))
 			count_lost(entry, LOSS_COPY_FAULT, 0, ARGV_PART_BYTES);
-		else if (bpf_ringbuf_output(&control_ring, &scratch->part, sizeof(scratch->part), 0))
+		else if (bpf_ringbuf_output(&control_ring, &scratch->part, sizeof(scratch->part),
+					    control_wakeup()))
 			count_lost(entry, LOSS_RING_FULL, 0, ARGV_PART_BYTES);
 		else
 			__sync_fetch_and_add(&entry->submitted_bytes, ARGV_PART_BYTES);
@@ -209,6 +278,7 @@ static __always_inline void emit_exec(struct path_scratch *scratch, struct ledge
 	fill_header(&event->header, EVENT_PROCESS_EXEC, task);
 	event->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	event->uid = BPF_CORE_READ(task, cred, uid.val);
+	event->cgroup_id = cgroup_id_of(task);
 	scratch->body_end = 0;
 	path = BPF_CORE_READ(task, mm, exe_file, f_path);
 	if (append_path((__u64)path.mnt, (__u64)path.dentry, PATH_BYTES))
@@ -229,20 +299,37 @@ static __always_inline void emit_exec(struct path_scratch *scratch, struct ledge
 	barrier_var(record_bytes);
 	if (record_bytes > sizeof(*event) + sizeof(scratch->body))
 		record_bytes = sizeof(*event) + sizeof(scratch->body);
-	if (bpf_ringbuf_output(&control_ring, event, record_bytes, 0))
+	if (bpf_ringbuf_output(&control_ring, event, record_bytes, BPF_RB_FORCE_WAKEUP))
 		count_lost(entry, LOSS_RING_FULL, 1, event->argv_bytes);
 	else
 		count_submitted(entry, event->argv_bytes);
 }
 
 /*
+ * What the program that is being executed is to the recording: TRACKED_* flags, 0 for the
+ * descendant of a match. An untracked program that is not selected is provisional where user space
+ * has the last word, unless it is another user's.
+ */
+static __always_inline __u32 image_flags(const struct tracked_process *known, bool selected,
+					 struct task_struct *task)
+{
+	if (selected || (known && known->flags & TRACKED_MATCHED))
+		return TRACKED_MATCHED;
+	if (!decides_later || (known && !(known->flags & TRACKED_PROVISIONAL)))
+		return 0;
+	if (!known && selectors & SELECT_ONLY_UID && !user_is_wanted(task))
+		return 0;
+	return TRACKED_PROVISIONAL;
+}
+
+/*
  * In the task that executes, when its new memory is in place. Untracked programs that nobody looks
- * for leave after the name lookups.
+ * for leave after the lookups.
  */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	__u32 pid = BPF_CORE_READ(task, tgid), flags = 0;
+	__u32 pid = BPF_CORE_READ(task, tgid);
 	unsigned long argv = BPF_CORE_READ(task, mm, arg_start);
 	unsigned long argv_end = BPF_CORE_READ(task, mm, arg_end);
 	struct tracked_process process = {}, *known;
@@ -252,25 +339,29 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 	if (!scratch || !entry)
 		return 0;
 	known = scope_of(pid);
-	if ((known && known->flags & TRACKED_MATCHED) ||
-	    program_is_wanted(scratch, bprm, argv, argv_end))
-		flags = EXEC_MATCHED;
-	if (!known && !flags)
+	process.flags = image_flags(
+		known,
+		!(known && known->flags & TRACKED_MATCHED) &&
+			program_is_selected(scratch, task, bprm, argv, argv_end),
+		task);
+	if (!known && !process.flags)
 		return 0;
 
 	process.image_boot_ns = bpf_ktime_get_boot_ns();
 	process.maxrss_at_exec_pages = BPF_CORE_READ(task, signal, maxrss);
-	process.flags = flags ? TRACKED_MATCHED : 0;
 	if (known) {
 		/* In place: user space may be setting the flag at this very moment. */
 		known->image_boot_ns = process.image_boot_ns;
 		known->maxrss_at_exec_pages = process.maxrss_at_exec_pages;
 		known->flags |= process.flags;
+		if (process.flags & TRACKED_MATCHED)
+			known->flags &= ~TRACKED_PROVISIONAL;
 	} else if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
 		count_map_full(CLASS_PROCESS_EXEC, 0);
 		return 0;
 	}
-	emit_exec(scratch, entry, task, flags, argv, argv_end > argv ? argv_end - argv : 0);
+	emit_exec(scratch, entry, task, process.flags & TRACKED_MATCHED ? EXEC_MATCHED : 0, argv,
+		  argv_end > argv ? argv_end - argv : 0);
 	return 0;
 }
 

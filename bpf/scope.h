@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Which tasks are observed: those whose process is in the tracked map. A process gets there when
- * user space puts it in, when it executes a wanted name, or when its parent is there. Thread names
+ * user space puts it in, when it executes a selected program, or when its parent is there. Thread names
  * play no part: agents rename their threads.
  */
 #ifndef AGENTSIGHT_SCOPE_H
@@ -15,6 +15,14 @@ static __always_inline struct tracked_process *scope_of(__u32 pid)
 	return bpf_map_lookup_elem(&tracked, &pid);
 }
 
+/* HEADER_PROVISIONAL while user space has yet to decide about the process. */
+static __always_inline __u32 provisional_flag(__u32 pid)
+{
+	struct tracked_process *process = decides_later ? scope_of(pid) : 0;
+
+	return process && process->flags & TRACKED_PROVISIONAL ? HEADER_PROVISIONAL : 0;
+}
+
 /* Fills the header for `task` (any thread) as of now. */
 static __always_inline void fill_header(struct event_header *header, __u32 kind,
 					struct task_struct *task)
@@ -22,7 +30,7 @@ static __always_inline void fill_header(struct event_header *header, __u32 kind,
 	header->kind = kind;
 	header->pid = BPF_CORE_READ(task, tgid);
 	header->tid = BPF_CORE_READ(task, pid);
-	header->_pad = 0;
+	header->flags = provisional_flag(header->pid);
 	header->boot_ns = bpf_ktime_get_boot_ns();
 	header->process_start_boot_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	bpf_core_read(&header->comm, sizeof(header->comm), &task->comm);

@@ -290,4 +290,29 @@ static __always_inline void end_direct(void)
 	bpf_map_delete_elem(&active_calls, &place);
 }
 
+/*
+ * Ends the connection of an object of the current process. Objects that never carried data are not
+ * reported. One that lives on because something else holds it begins a new generation with its next
+ * data.
+ */
+static __always_inline int end_connection(__u64 handle)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct connection_key key = { .handle = handle, .pid = pid };
+	struct close_event event = {};
+	struct connection *connection;
+
+	if (!scope_of(pid))
+		return 0;
+	connection = bpf_map_lookup_elem(&connections, &key);
+	if (!connection)
+		return 0;
+	fill_header(&event.header, EVENT_TLS_CLOSE, (struct task_struct *)bpf_get_current_task());
+	event.handle = key.handle;
+	event.generation_boot_ns = connection->generation_boot_ns;
+	bpf_map_delete_elem(&connections, &key);
+	emit_small(&payload_ring, CLASS_TLS_CLOSE, &event, sizeof(event), payload_wakeup());
+	return 0;
+}
+
 #endif

@@ -21,6 +21,8 @@
 /* How a function says how much it moved. */
 #define RESULT_IS_RETURN 0
 #define RESULT_IS_STORED 1
+/* As returned, and nobody knows where the bytes are. */
+#define RESULT_IS_UNSEEN 2
 
 /* ---- Entry ---- */
 
@@ -98,6 +100,22 @@ int handle_tls_write_ex2(struct pt_regs *ctx)
 	return enter(ctx, DIRECTION_WRITE, PT_REGS_PARM5(ctx), RESULT_IS_STORED);
 }
 
+/*
+ * Functions that move bytes which are in no buffer that can be read: SSL_sendfile (kernel TLS sends
+ * from a file), gnutls_record_recv_packet. What they return is counted and shows as a hole.
+ */
+SEC("uprobe")
+int handle_tls_read_unseen(struct pt_regs *ctx)
+{
+	return enter(ctx, DIRECTION_READ, 0, RESULT_IS_UNSEEN);
+}
+
+SEC("uprobe")
+int handle_tls_write_unseen(struct pt_regs *ctx)
+{
+	return enter(ctx, DIRECTION_WRITE, 0, RESULT_IS_UNSEEN);
+}
+
 /* ---- Return ---- */
 
 /* How many bytes a call moved; 0 if it failed. A count that cannot be read is a lost event. */
@@ -108,7 +126,7 @@ static __always_inline __u64 bytes_moved(const struct active_call *call, int ret
 
 	if (returned <= 0 || !entry)
 		return 0;
-	if (call->result == RESULT_IS_RETURN)
+	if (call->result != RESULT_IS_STORED)
 		return returned;
 	if (bpf_probe_read_user(&stored, sizeof(stored), (const void *)call->stored_at)) {
 		count_attempt(entry, 0);
@@ -157,35 +175,19 @@ int handle_tls_return(struct pt_regs *ctx)
 	if (!call)
 		return 0;
 	bytes = bytes_moved(call, PT_REGS_RC(ctx));
-	if (bytes)
+	if (bytes && call->result == RESULT_IS_UNSEEN)
+		record_hole(bytes, place.level, LOSS_TRUNCATED);
+	else if (bytes)
 		record_bytes(call->data, bytes, place.level);
 	forget_calls(place.thread, place.level);
 	return 0;
 }
 
-/*
- * void SSL_free(SSL *). Objects that never carried data are not reported. One that lives on because
- * something else holds a reference begins a new generation with its next data.
- */
+/* void SSL_free(SSL *). It may not be the last reference. */
 SEC("uprobe")
 int handle_tls_free(struct pt_regs *ctx)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct connection_key key = { .handle = PT_REGS_PARM1(ctx), .pid = pid };
-	struct close_event event = {};
-	struct connection *connection;
-
-	if (!scope_of(pid))
-		return 0;
-	connection = bpf_map_lookup_elem(&connections, &key);
-	if (!connection)
-		return 0;
-	fill_header(&event.header, EVENT_TLS_CLOSE, (struct task_struct *)bpf_get_current_task());
-	event.handle = key.handle;
-	event.generation_boot_ns = connection->generation_boot_ns;
-	bpf_map_delete_elem(&connections, &key);
-	emit_small(&payload_ring, CLASS_TLS_CLOSE, &event, sizeof(event), payload_wakeup());
-	return 0;
+	return end_connection(PT_REGS_PARM1(ctx));
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -18,6 +18,8 @@ needs=(
 )
 if [ "$mode" = test ]; then
   needs+=(curl:curl openssl:openssl node:nodejs npm:npm unshare:util-linux nm:binutils)
+  # Clients whose TLS library is GnuTLS or Go's own.
+  needs+=(git:git wget:wget go:golang-go)
 fi
 
 missing=()
@@ -57,12 +59,18 @@ if ! command -v cargo >/dev/null 2>&1 || ! new_enough; then
 fi
 
 if [ "$mode" = test ]; then
-  # The readers that a trace must open in. Optional: the test that uses them says when it is skipped.
+  # The readers that a trace must open in, and HTTP clients of Python to record. Optional: the tests
+  # that use them say when they are skipped.
   venv=$cache/venv
-  if ! [ -x "$venv/bin/python3" ] || ! "$venv/bin/python3" -c 'import duckdb, pyarrow, polars, fastparquet' 2>/dev/null; then
-    say "installing duckdb, pyarrow, polars and fastparquet into the cache"
-    mkdir -p "$cache"
-    python3 -m venv "$venv" && "$venv/bin/pip" install -q duckdb pyarrow polars fastparquet pandas ||
-      say "they could not be installed; the test that opens a trace in them will be skipped"
-  fi
+  in_venv() { # imports, packages, what for
+    if ! [ -x "$venv/bin/python3" ] || ! "$venv/bin/python3" -c "import $1" 2>/dev/null; then
+      say "installing $2 into the cache"
+      mkdir -p "$cache"
+      # shellcheck disable=SC2086 # several packages
+      { [ -x "$venv/bin/python3" ] || python3 -m venv "$venv"; } && "$venv/bin/pip" install -q $2 ||
+        say "they could not be installed; tests that $3 will be skipped"
+    fi
+  }
+  in_venv "duckdb, pyarrow, polars, fastparquet" "duckdb pyarrow polars fastparquet pandas" "open a trace in them"
+  in_venv "requests, httpx, grpc" "requests httpx grpcio" "record them"
 fi

@@ -124,6 +124,17 @@ pub struct Image {
     pub cwd: Option<String>,
     /// Whether it matched the recording's filters itself, rather than descending from a match.
     pub matched: bool,
+    /// Path of its cgroup in the v2 hierarchy, as `/proc/PID/cgroup` has it.
+    pub cgroup: Option<String>,
+}
+
+/// The container that a cgroup belongs to, the innermost one: docker, podman, containerd and CRI-O
+/// name the cgroup after its id, which is 64 hexadecimal digits.
+#[must_use]
+pub fn container_id(cgroup: &str) -> Option<&str> {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let is_id = |word: &&str| word.len() == 64;
+    cgroup.rsplit('/').find_map(|name| name.split(|c| !is_hex(c)).find(is_id))
 }
 
 /// A process creation.

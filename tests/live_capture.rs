@@ -4,11 +4,15 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "live_capture/floods.rs"]
+mod floods;
 mod observed;
+#[path = "live_capture/scope.rs"]
+mod scope;
 
 use std::time::Duration;
 
-use agentsight::capture::bpf::{Error, MapEntries, Options};
+use agentsight::capture::bpf::{Capture, Error, MapEntries, Options};
 use agentsight::event::{Body, Direction};
 
 use observed::{Run, Tls, capture, capture_with};
@@ -190,11 +194,11 @@ fn a_process_that_has_ended_but_was_not_waited_for_cannot_be_tracked() {
 }
 
 /// Both directions of a TLS client, byte for byte, by both output paths.
-fn tls_round_trip(name: &str, force_compat: bool) {
+fn tls_round_trip(name: &str, force_compat: bool, attach: impl FnOnce(&Tls, &mut Capture)) {
     let Some(mut run) = Run::new(name) else { return };
     let mut capture = capture_with(&run, &Options { force_compat, ..Options::default() });
     let tls = Tls::start(&run);
-    tls.attach(&mut capture);
+    attach(&tls, &mut capture);
     // Sizes around every tier and the part size, then one large call.
     let sizes = [1, 255, 256, 257, 2048, 2049, 16384, 16385, 65535, 65536, 65537, 200_000, 1 << 20];
     run.python(&tls.client(&sizes));
@@ -220,20 +224,39 @@ fn tls_round_trip(name: &str, force_compat: bool) {
 
 #[test]
 fn both_directions_of_a_tls_client_arrive_byte_for_byte() {
-    tls_round_trip("tls", false);
+    tls_round_trip("tls", false, Tls::attach);
+}
+
+#[test]
+fn the_functions_behind_the_interface_give_the_same_bytes() {
+    tls_round_trip("inner", false, |tls, capture| {
+        let probed = tls.attach_found(capture);
+        if !probed.iter().any(|name| name == "ssl_read_internal") {
+            eprintln!("this libssl has none that are cheaper to probe: {probed:?}");
+        }
+    });
 }
 
 #[test]
 fn the_path_for_old_kernels_gives_the_same_bytes() {
-    tls_round_trip("compat", true);
+    tls_round_trip("compat", true, Tls::attach);
 }
 
 #[test]
 fn openssls_own_client_is_captured_through_the_plain_functions() {
-    let Some(mut run) = Run::new("client") else { return };
+    own_client("client", Tls::attach);
+}
+
+#[test]
+fn openssls_own_client_is_captured_behind_the_interface() {
+    own_client("behind", |tls, capture| drop(tls.attach_found(capture)));
+}
+
+fn own_client(name: &str, attach: impl FnOnce(&Tls, &mut Capture)) {
+    let Some(mut run) = Run::new(name) else { return };
     let mut capture = capture(&run);
     let tls = Tls::start(&run);
-    tls.attach(&mut capture);
+    attach(&tls, &mut capture);
     let request = "GET / HTTP/1.1\nHost: localhost\n";
     run.with_stdin(request);
     let connect = format!("127.0.0.1:{}", tls.port());

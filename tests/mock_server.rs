@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::client::{Client, Response};
 use support::mock::answer::{Answer, Block, Usage};
-use support::mock::http::Framing;
+use support::mock::http::{Framing, Incoming};
 use support::mock::script::{ANTHROPIC_PATH, Delivery, Failure, OPENAI_PATH, Reply, Rule, Script};
 use support::mock::script::{NAMES, When};
 use support::mock::split::Split;
 use support::mock::truth::{Connection, Truth, hex};
+use support::mock::websocket::{self, Frames, Message};
 use support::mock::{Server, script_file};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -379,4 +380,56 @@ proptest! {
         let continuations = text.bytes().filter(|byte| byte & 0xC0 == 0x80).count();
         prop_assert_eq!(pieces.len(), 1 + continuations);
     }
+}
+
+/// The client's side of a frame (RFC 6455, 5.2): masked.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = vec![first, 0x80 | 127];
+    frame.extend((payload.len() as u64).to_be_bytes());
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Plaintext that arrives a byte at a time.
+struct Trickle(std::vec::IntoIter<u8>);
+
+impl Incoming for Trickle {
+    fn receive(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+        let next = self.0.next();
+        buffer.extend(next);
+        Ok(usize::from(next.is_some()))
+    }
+
+    fn send_continue(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn websocket_messages_are_read_however_they_arrive() {
+    // The example of RFC 6455, 1.3.
+    let accept = websocket::accept_key("dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    // A message in two fragments with a ping between them, another one, and the end.
+    let frames = [
+        masked(0x01, b"one "),
+        masked(0x89, b"there?"),
+        masked(0x80, b"message"),
+        masked(0x81, &[b'x'; 70_000]),
+        masked(0x88, &[]),
+    ];
+    let mut incoming = Trickle(frames.concat().into_iter());
+    let mut reader = Frames::default();
+    let mut next = || reader.next(&mut incoming).unwrap().unwrap();
+    assert_eq!(next(), Message::Reply { frame: b"\x8a\x06there?".to_vec(), last: false });
+    assert_eq!(next(), Message::Text(b"one message".to_vec()));
+    assert_eq!(next(), Message::Text(vec![b'x'; 70_000]));
+    assert_eq!(next(), Message::Reply { frame: vec![0x88, 0], last: true });
+    assert_eq!(reader.next(&mut incoming).unwrap(), None);
+    let long = websocket::text(&"y".repeat(300));
+    assert_eq!(&long[..4], &[0x81, 126, 1, 44]);
+    let mut unmasked = Trickle(vec![0x81, 1, b'x'].into_iter());
+    assert!(Frames::default().next(&mut unmasked).is_err(), "clients have to mask");
 }

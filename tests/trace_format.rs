@@ -42,8 +42,9 @@ prop_compose! {
         ppid in any::<u32>(), uid in any::<u32>(), exe in any::<Option<String>>(),
         argv in proptest::collection::vec(".*", 0..4), argv_lost_bytes in quantity(),
         cwd in any::<Option<String>>(), matched in any::<bool>(),
+        cgroup in any::<Option<String>>(),
     ) -> Image {
-        Image { ppid, uid, exe, argv, argv_lost_bytes, cwd, matched }
+        Image { ppid, uid, exe, argv, argv_lost_bytes, cwd, matched, cgroup }
     }
 }
 

@@ -18,8 +18,8 @@ const PROGRAM: &str = "agentsight-rec";
 
 /// Records what AI coding agents do (TLS plaintext, processes, CPU and memory) into one Parquet file.
 ///
-/// Needs root, for eBPF. A launched command runs as the user behind sudo, keeps its terminal, signals
-/// and exit code, and is recorded from its first instruction. SIGUSR1 takes a snapshot while the
+/// Needs root or capabilities, for eBPF. A launched command runs as the user behind sudo, keeps its
+/// terminal, signals and exit code, and is recorded from its first instruction. SIGUSR1 takes a snapshot while the
 /// recording goes on.
 #[derive(Parser)]
 #[command(

@@ -117,6 +117,8 @@ constants! {
     EVENT_TLS_SOCKET: u32 = 13;
     /// [`EventHeader::kind`] of [`PathEvent`].
     EVENT_PATH: u32 = 14;
+    /// User space has yet to decide whether the process is to be observed.
+    HEADER_PROVISIONAL: u32 = 1;
     /// The process matched the filters itself.
     EXEC_MATCHED: u32 = 1;
     /// The path of the executable lacks its first components.
@@ -235,6 +237,14 @@ constants! {
     LOSS_COUNT: usize = 5;
     /// The process matched the filters itself.
     TRACKED_MATCHED: u32 = 1;
+    /// User space has yet to decide about the process and its children.
+    TRACKED_PROVISIONAL: u32 = 2;
+    /// Setting `selectors`: the user id alone selects.
+    SELECT_UID: u32 = 1;
+    /// Setting `selectors`: the user id has to be a wanted one, whatever else selects.
+    SELECT_ONLY_UID: u32 = 2;
+    /// Setting `selectors`: cgroups select.
+    SELECT_CGROUP: u32 = 4;
     /// User space looks for this file name.
     NAME_WANTED: u32 = 1;
     /// An interpreter: the name of its script counts as well.
@@ -252,8 +262,8 @@ wire_structs! {
         pid: u32,
         /// Thread id.
         tid: u32,
-        /// Zero.
-        _pad: u32,
+        /// `HEADER_*`.
+        flags: u32,
         /// When, boot-time clock.
         boot_ns: u64,
         /// When the process was created, boot-time clock.
@@ -292,6 +302,8 @@ wire_structs! {
         argv_offset: u32,
         /// Length of the arguments in this record.
         argv_bytes: u32,
+        /// Inode number of its cgroup's directory, 0 unknown.
+        cgroup_id: u64,
     }
 
     /// Part of an argument area; its bytes follow.

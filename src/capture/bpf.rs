@@ -4,13 +4,17 @@
 //! which binaries are of interest is the caller's decision ([`Capture::track`],
 //! [`Capture::attach_tls`]); finding TLS functions in a binary is `capture::tls_library`'s.
 //!
-//! Needs `CAP_SYS_ADMIN`, also later on for new binaries. Pids are those of the initial pid
-//! namespace.
+//! Needs `CAP_BPF` and `CAP_PERFMON`, and `CAP_SYS_ADMIN` on kernels that demand it for uprobes, also
+//! later on for new binaries. Pids are those of the initial pid namespace.
 
 mod error;
 mod files;
+mod function;
 mod ledger;
 mod load;
+mod options;
+mod own_probe;
+mod provisional;
 mod rings;
 mod settings;
 mod skeleton;
@@ -21,150 +25,22 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
-use crate::capture::abi::{self, Wire};
+use crate::capture::abi::{self, EventHeader, Wire};
+use crate::capture::cgroup::Hierarchy;
 use crate::capture::clock;
-use crate::capture::decode::{DecodeError, Decoder, Record};
+use crate::capture::decode::{Decoder, Record};
 use crate::capture::order::Merger;
-use crate::event::Event;
-use crate::time::{BootNanos, ClockAnchor, WallNanos};
+use crate::event::{Body, Event};
+use crate::time::{BootNanos, CLOCK_TICK_NS, ClockAnchor, WallNanos};
 use files::Flush;
+use provisional::{Provisional, Verdict};
 use rings::{Damage, Rings};
-use skeleton::AgentsightSkel;
+use skeleton::{AgentsightSkel, types};
 
 pub use error::Error;
+pub use function::TlsFunction;
 pub use ledger::{ClassLedger, Undecodable};
-
-/// How to load the capture.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// File names to match at exec, exactly: that of the program as it was started, of `argv[0]`,
-    /// or of the script an interpreter runs. At most 63 bytes each.
-    pub names: Vec<String>,
-    /// Size of the ring for plaintext: a power of two, at least a page.
-    pub payload_ring_bytes: u32,
-    /// Size of the ring for fork, exec and exit: a power of two. The largest argument area is
-    /// 2 MiB.
-    pub control_ring_bytes: u32,
-    /// Size of the ring for files, sockets and pipes: a power of two, at least a page.
-    pub io_ring_bytes: u32,
-    /// What of files, sockets and pipes is watched.
-    pub io: WatchIo,
-    /// Use only what kernel 5.8 has, to test that path on a newer one.
-    pub force_compat: bool,
-    /// Print libbpf's messages, the verifier's log included, to stderr.
-    pub debug: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            names: Vec::new(),
-            payload_ring_bytes: 16 << 20,
-            control_ring_bytes: 4 << 20,
-            io_ring_bytes: 8 << 20,
-            io: WatchIo::default(),
-            force_compat: false,
-            debug: std::env::var_os("AGENTSIGHT_BPF_LOG").is_some(),
-        }
-    }
-}
-
-/// What of files, sockets and pipes is watched. All of it hangs on one hook that every process of
-/// the machine passes on every system call, so it is attached only while it is of use
-/// ([`Capture::watch_io`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchIo {
-    /// Files that are opened, read and written, and changes of paths.
-    pub files: bool,
-    /// Sockets and pipes, HTTP in plain text, DNS messages.
-    pub channels: bool,
-    /// What goes through pipes and socket pairs.
-    pub stdio: bool,
-    /// The same at any descriptor, not only at 0, 1 and 2.
-    pub stdio_all_descriptors: bool,
-    /// Of one read or write through a pipe at most this much is recorded.
-    pub stdio_max_bytes: Option<u64>,
-    /// Only pipes of processes of this user.
-    pub stdio_uid: Option<u32>,
-}
-
-impl Default for WatchIo {
-    fn default() -> Self {
-        Self {
-            files: true,
-            channels: true,
-            stdio: true,
-            stdio_all_descriptors: false,
-            stdio_max_bytes: None,
-            stdio_uid: None,
-        }
-    }
-}
-
-impl WatchIo {
-    /// Nothing of it.
-    pub const NOTHING: Self = Self {
-        files: false,
-        channels: false,
-        stdio: false,
-        stdio_all_descriptors: false,
-        stdio_max_bytes: None,
-        stdio_uid: None,
-    };
-}
-
-/// A function that can be probed, by its calling convention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TlsFunction {
-    /// `int f(conn, data, size)` returns bytes received, as `SSL_read`.
-    Read,
-    /// `int f(conn, data, size, size_t *done)` returns 1 on success, as `SSL_read_ex` and OpenSSL's
-    /// `ssl_read_internal`.
-    ReadEx,
-    /// `int f(conn, data, size)` returns bytes sent, as `SSL_write`.
-    Write,
-    /// `int f(conn, data, size, size_t *done)` returns 1 on success, as `SSL_write_ex` and the
-    /// `ssl_write_internal` of OpenSSL before 3.3.
-    WriteEx,
-    /// `int f(conn, data, size, flags, size_t *done)` returns 1 on success, as `SSL_write_ex2` and
-    /// the `ssl_write_internal` of OpenSSL 3.3 and later.
-    WriteEx2,
-    /// `void f(conn)` ends the connection, as `SSL_free`.
-    Free,
-}
-
-/// What [`Capture::drain`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Events handed out.
-    pub events: usize,
-    /// A ring was left with more to read: drain again without waiting.
-    pub more: bool,
-}
-
-/// Figures about the capture itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Events handed out so far.
-    pub events: u64,
-    /// Why the latest record that could not be decoded could not; they are counted in the ledger.
-    pub last_decode_error: Option<DecodeError>,
-    /// Probes attached, entry and return apart.
-    pub probes: usize,
-    /// Whether records have their exact size (kernel 6.16), or are rounded up.
-    pub exact_size: bool,
-}
-
-/// How full the kernel's maps are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MapEntries {
-    /// Processes under observation.
-    pub tracked: usize,
-    /// Connections that have carried data and are not closed.
-    pub connections: usize,
-    /// Calls of TLS functions that have not returned.
-    pub active_calls: usize,
-}
+pub use options::{Drained, MapEntries, Options, Stats, WatchIo};
 
 /// The loaded programs. Dropping it detaches everything.
 pub struct Capture {
@@ -177,8 +53,13 @@ pub struct Capture {
     skel: AgentsightSkel<'static>,
     merger: Merger<Record>,
     decoder: Decoder,
+    provisional: Provisional,
+    /// Absent on hosts without cgroup v2.
+    hierarchy: Option<Hierarchy>,
     anchor: ClockAnchor,
     has_attach_cookie: bool,
+    /// Whether functions of Go are probed.
+    has_go: bool,
     stats: Stats,
     undecodable: Damage,
     /// Events of the kernel's classes that user space made of the kernel's maps.
@@ -194,6 +75,7 @@ impl Capture {
     pub fn load(options: &Options) -> Result<Self, Error> {
         error::check_host()?;
         let (skel, features) = load::load(options)?;
+        own_probe::try_uprobe(&skel.progs.handle_tls_free)?;
         let maps = &skel.maps;
         let rings = Rings::new(&maps.control_ring, &maps.payload_ring, &maps.io_ring)
             .map_err(Error::from_load)?;
@@ -218,8 +100,11 @@ impl Capture {
             skel,
             merger: Merger::default(),
             decoder: Decoder::new(anchor, clock::page_bytes()),
+            provisional: Provisional::new(options.command_lines.clone(), options.users.clone()),
+            hierarchy: Hierarchy::find().ok(),
             anchor,
             has_attach_cookie: features.attach_cookie,
+            has_go: false,
             stats: Stats {
                 exact_size: features.exact_size,
                 probes: PROCESS_PROBES,
@@ -287,9 +172,27 @@ impl Capture {
             TlsFunction::WriteEx => &progs.handle_tls_write_ex,
             TlsFunction::WriteEx2 => &progs.handle_tls_write_ex2,
             TlsFunction::Free => &progs.handle_tls_free,
+            TlsFunction::ReadUnseen => &progs.handle_tls_read_unseen,
+            TlsFunction::WriteUnseen => &progs.handle_tls_write_unseen,
+            TlsFunction::GoRead => &progs.handle_go_read,
+            TlsFunction::GoWrite => &progs.handle_go_write,
+            TlsFunction::GoReturn => &progs.handle_go_return,
+            TlsFunction::GoClose => &progs.handle_go_close,
+            TlsFunction::RustlsRead(_) => &progs.handle_rustls_read,
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write,
         };
-        let tag = self.decoder.library_tag(library);
-        let cookie = if self.has_attach_cookie { u64::from(tag) } else { 0 };
+        if let TlsFunction::RustlsRead(place) = function
+            && !self.has_attach_cookie
+            && !place.is_first_arguments()
+        {
+            return Err(Error::NoCookie { path: path.to_owned(), offset: file_offset });
+        }
+        let returning = match function {
+            TlsFunction::RustlsWrite(_) => &progs.handle_rustls_write_return,
+            _ => &progs.handle_tls_return,
+        };
+        let tag = u64::from(self.decoder.library_tag(library));
+        let cookie = if self.has_attach_cookie { tag | function.place_bits() } else { 0 };
         let attach = |program: &libbpf_rs::ProgramMut<'_>, retprobe| {
             let opts = UprobeOpts { retprobe, cookie, ..UprobeOpts::default() };
             program
@@ -303,10 +206,11 @@ impl Capture {
         };
         // The return probe first: a return without its entry is ignored, but not the reverse.
         let mut links = Vec::with_capacity(2);
-        if function != TlsFunction::Free {
-            links.push(attach(&progs.handle_tls_return, true)?);
+        if function.has_return() {
+            links.push(attach(returning, true)?);
         }
         links.push(attach(entry, false)?);
+        self.has_go |= function == TlsFunction::GoReturn;
         self.stats.probes += links.len();
         self.tls_links.append(&mut links);
         Ok(())
@@ -325,6 +229,12 @@ impl Capture {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether this thread may attach to functions of programs, as it is now.
+    #[must_use]
+    pub fn may_attach(&self) -> bool {
+        own_probe::try_uprobe(&self.skel.progs.handle_tls_free).is_ok()
     }
 
     /// Waits until something is to be read, at most `timeout`, and hands out what is there, oldest
@@ -384,9 +294,10 @@ impl Capture {
         payload.records.extend(io.records);
         payload.records.sort_by_key(|(at, _)| *at);
 
-        let mut events = 0;
+        let (mut events, mut ends) = (0, 0);
         for record in self.merger.merge(control.records, payload.records, start) {
-            if let Some(event) = self.decoder.push(record) {
+            if let Some(event) = self.decode(record) {
+                ends += usize::from(matches!(event.body, Body::ProcessExit(_)));
                 sink(event);
                 events += 1;
             }
@@ -394,7 +305,41 @@ impl Capture {
         events += self.remove_abandoned(sink);
         events += self.flush_files(Flush::Ended, sink);
         self.stats.events += events as u64;
+        if ends > 0 && self.has_go {
+            // Reads that were waiting when their process ended.
+            self.remove_untracked(&self.skel.maps.go_calls, offset_of!(types::go_call_key, pid));
+        }
         Ok(Drained { events, more })
+    }
+
+    /// One record to what it says, unless its process is not to be observed.
+    fn decode(&mut self, record: Record) -> Option<Event> {
+        let (header, class) = (*record.header(), record.class());
+        let cgroup_id = match &record {
+            Record::Exec { event, .. } => event.cgroup_id,
+            _ => 0,
+        };
+        let before = self.decoder.decoded()[class];
+        let mut event = self.decoder.push(record)?;
+        if let Body::ProcessExec(image) = &mut event.body
+            && cgroup_id != 0
+        {
+            image.cgroup = self.hierarchy.as_mut().and_then(|all| all.path_of(cgroup_id));
+        }
+        if self.provisional.is_idle() {
+            return Some(event);
+        }
+        match self.provisional.judge(&header, &mut event) {
+            Verdict::Keep => return Some(event),
+            Verdict::Adopt { matched } => {
+                self.adopt(&header, &event, matched);
+                return Some(event);
+            }
+            Verdict::Release => self.release(&header),
+            Verdict::Drop => {}
+        }
+        self.decoder.unselect(class, before, &header);
+        None
     }
 
     /// Takes connections of ended processes out of the kernel's map, and tells how much went
@@ -413,6 +358,7 @@ impl Capture {
             let _ = connections.delete(&key);
             let connection = value.and_then(|value| abi::Connection::take(&mut value.as_slice()));
             if let Some(connection) = connection
+                && abandoned.wanted
                 && connection.channel_type != 0
                 && connection.generation_boot_ns == abandoned.generation_boot_ns
             {
@@ -428,16 +374,55 @@ impl Capture {
     /// Takes out what [`Self::remove_abandoned`] cannot know of: connections whose every record was
     /// lost. Connections of processes that are still observed stay.
     fn sweep_connections(&self) {
-        let connections = &self.skel.maps.connections;
-        let stale: Vec<Vec<u8>> = connections
+        self.remove_untracked(&self.skel.maps.connections, offset_of!(abi::ConnectionKey, pid));
+    }
+
+    /// Takes out of a map what belongs to processes that are not observed any more. `pid_at`: where
+    /// the pid is in the key.
+    fn remove_untracked(&self, map: &impl MapCore, pid_at: usize) {
+        let stale: Vec<Vec<u8>> = map
             .keys()
             .filter(|key| {
-                let mut pid = &key[offset_of!(abi::ConnectionKey, pid)..];
+                let mut pid = &key[pid_at..];
                 u32::take(&mut pid).is_some_and(|pid| !self.is_tracked(pid))
             })
             .collect();
         for key in stale {
-            let _ = connections.delete(&key);
+            let _ = map.delete(&key);
+        }
+    }
+
+    /// Makes the observation of a process final. What the kernel's map says of a later program of it
+    /// stays: a record about that is on its way.
+    fn adopt(&mut self, header: &EventHeader, event: &Event, matched: bool) {
+        let tracked = &self.skel.maps.tracked;
+        let key = header.pid.to_ne_bytes();
+        match tracked.lookup(&key, MapFlags::ANY) {
+            Ok(Some(mut value)) if image_boot_ns(&value) <= header.boot_ns => {
+                let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
+                let at = offset_of!(abi::TrackedProcess, flags);
+                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
+                let _ = tracked.update(&key, &value, MapFlags::EXIST);
+            }
+            Ok(Some(_)) | Err(_) => {}
+            // Ended, or released by the decision about an earlier program in the moment in which
+            // this one began.
+            Ok(None) => {
+                let start = process_start(header.pid).map(|start| self.anchor.process_start(start));
+                if start.is_some() && start == event.process.map(|id| id.start_ts) {
+                    let _ = self.track(header.pid, matched);
+                }
+            }
+        }
+    }
+
+    /// Ends the observation of a process, unless it has begun another program since.
+    fn release(&self, header: &EventHeader) {
+        let tracked = &self.skel.maps.tracked;
+        let key = header.pid.to_ne_bytes();
+        let known = tracked.lookup(&key, MapFlags::ANY);
+        if known.is_ok_and(|value| value.is_some_and(|v| image_boot_ns(&v) <= header.boot_ns)) {
+            let _ = tracked.delete(&key);
         }
     }
 
@@ -453,7 +438,11 @@ impl Capture {
         MapEntries {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
-            active_calls: self.skel.maps.active_calls.keys().count(),
+            active_calls: self.skel.maps.active_calls.keys().count()
+                + self.skel.maps.go_calls.keys().count(),
+            descriptors: self.skel.maps.descriptors.keys().count(),
+            threads: self.skel.maps.thread_sockets.keys().count(),
+            files: self.skel.maps.file_uses.keys().count(),
         }
     }
 
@@ -515,17 +504,31 @@ fn fresh_process(flags: u32) -> Vec<u8> {
     value
 }
 
-/// Whether a process will still pass through exit. A zombie will not, unless it is the first thread
-/// of a process whose others live on.
+/// When the program image began, of a value of the tracked map.
+fn image_boot_ns(value: &[u8]) -> u64 {
+    let mut at = &value[offset_of!(abi::TrackedProcess, image_boot_ns)..];
+    u64::take(&mut at).unwrap_or(u64::MAX)
+}
+
+/// Whether a process will still pass through exit.
 fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    process_start(pid).is_some()
+}
+
+/// When a process was created, if it will still pass through exit. A zombie will not, unless it is
+/// the first thread of a process whose others live on.
+fn process_start(pid: u32) -> Option<BootNanos> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     // proc_pid_stat(5): the name may hold anything, so count from its closing parenthesis.
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
-    let state = fields.next().unwrap_or_default();
-    // Field 20; the state was field 3.
-    let threads: u64 = fields.nth(16).and_then(|field| field.parse().ok()).unwrap_or_default();
-    !matches!(state, "Z" | "X") || threads > 1
+    let state = fields.next()?;
+    // Fields 20 and 22; the state was field 3.
+    let threads: u64 = fields.nth(16)?.parse().ok()?;
+    let start_ticks: u64 = fields.nth(1)?.parse().ok()?;
+    let lives = !matches!(state, "Z" | "X") || threads > 1;
+    lives.then(|| BootNanos(start_ticks.saturating_mul(CLOCK_TICK_NS)))
 }
 
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,

@@ -30,6 +30,9 @@ pub const EXTENSIONS: &[&str] = &[".js", ".mjs", ".cjs", ".py", ".exe"];
 /// How many arguments behind `argv[0]` are looked at for a script.
 pub const MAX_SCRIPT_ARGUMENTS: usize = 8;
 
+/// Arguments of this size and more end the search for a script: no path is that long.
+const LONGEST_ARGUMENT_BYTES: usize = 4095;
+
 /// Options whose value is the program, so that no script follows.
 const PROGRAM_OPTIONS: &[&str] = &["-c", "-e", "-p", "--eval", "--print"];
 
@@ -133,8 +136,9 @@ impl<'a> Script<'a> {
 /// Whether a file of this name runs scripts.
 #[must_use]
 pub fn is_interpreter(name: &str) -> bool {
-    let name = name.strip_suffix(".exe").unwrap_or(name);
-    INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.'))
+    let version = |c: char| c.is_ascii_digit() || c == '.';
+    let name = name.strip_suffix(".exe").unwrap_or_else(|| name.trim_end_matches(version));
+    INTERPRETERS.contains(&name)
 }
 
 fn script<'a>(exe: Option<&str>, argv: &'a [String]) -> Option<Script<'a>> {
@@ -144,9 +148,11 @@ fn script<'a>(exe: Option<&str>, argv: &'a [String]) -> Option<Script<'a>> {
     }
     let arguments = argv.get(1..).unwrap_or_default();
     let mut arguments = arguments.iter().take(MAX_SCRIPT_ARGUMENTS).map(String::as_str);
+    // The kernel reads an argument no further, and does not know where the next one begins.
+    let mut next = || arguments.next().filter(|argument| argument.len() < LONGEST_ARGUMENT_BYTES);
     loop {
-        match arguments.next()? {
-            "-m" => return arguments.next().map(Script::Module),
+        match next()? {
+            "-m" => return next().map(Script::Module),
             option if PROGRAM_OPTIONS.contains(&option) => return None,
             option if option.starts_with('-') => {}
             "run" => {}

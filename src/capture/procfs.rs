@@ -22,11 +22,15 @@ pub use maps::{MappedFile, mapped_files};
 pub use sampler::Sampler;
 pub use snapshot::Snapshot;
 
+use crate::capture::cgroup;
 use crate::event::{Image, ProcessId};
 use crate::time::{BootNanos, CLOCK_TICK_NS, ClockAnchor, WallNanos};
 
 /// Most bytes of an argument list that are kept: the kernel's limit with the default 8 MiB stack.
 pub const MAX_ARGV_BYTES: u64 = 2 << 20;
+
+/// Most bytes read of a file with a few lines; a cgroup's path may have 4 KiB.
+const MAX_TEXT_BYTES: u64 = 64 << 10;
 
 /// A mounted proc file system.
 #[derive(Clone, Debug)]
@@ -88,8 +92,32 @@ impl ProcFs {
             argv_lost_bytes,
             cwd: process.cwd().ok().map(|path| without_deleted_mark(&path)),
             matched: false,
+            cgroup: self.cgroup(pid),
         };
         Some((self.identity(pid, stat.starttime), stat.comm, image))
+    }
+
+    /// Path of the cgroup of a process in the v2 hierarchy.
+    #[must_use]
+    pub fn cgroup(&self, pid: u32) -> Option<String> {
+        let text = self.text(pid, "cgroup")?;
+        cgroup::path_in(&text).map(str::to_owned)
+    }
+
+    /// Real user id of a process.
+    #[must_use]
+    pub fn real_uid(&self, pid: u32) -> Option<u32> {
+        let text = self.text(pid, "status")?;
+        let ids = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        ids.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// A small file of a process's directory.
+    fn text(&self, pid: u32, name: &str) -> Option<String> {
+        let file = std::fs::File::open(self.directory(pid).join(name)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn open(&self, pid: u32) -> Option<Process> {

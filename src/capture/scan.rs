@@ -10,9 +10,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::known::Known;
 use super::procfs::MappedFile;
 use super::tls_library::{self, Outcome};
 
+/// Beginnings of the names of shared TLS libraries, however they go on: wheels put a hash behind
+/// them, conda nothing.
+const SHARED: &[&str] = &["libssl", "libgnutls"];
+/// A cover of libgnutls under OpenSSL's names: what passes it passes libgnutls as well.
+const COVER: &str = "libgnutls-openssl";
 /// Beginnings of the names of shared libraries that carry a TLS library of their own.
 const CARRIERS: &[&str] = &[
     "cygrpc.",
@@ -71,6 +77,8 @@ pub struct Examined {
 #[derive(Debug, Default)]
 pub struct TlsFinder {
     remembered: HashMap<FileVersion, Outcome>,
+    /// What former recordings found.
+    known: Option<Known>,
 }
 
 impl TlsFinder {
@@ -78,6 +86,12 @@ impl TlsFinder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that knows what former recordings found, if there is a place for that.
+    #[must_use]
+    pub fn with(known: Option<Known>) -> Self {
+        Self { known, ..Self::default() }
     }
 
     /// What is in the file at `path`, which is where the recorder reaches it.
@@ -89,7 +103,10 @@ impl TlsFinder {
         if let Some(outcome) = self.remembered.get(&version) {
             return Ok(Examined { version, outcome: outcome.clone(), first: false });
         }
-        let outcome = tls_library::find(path)?;
+        let outcome = match &self.known {
+            Some(known) => known.outcome(path)?,
+            None => tls_library::find(path)?,
+        };
         if self.remembered.len() >= MAX_REMEMBERED {
             // Rare enough that starting over is cheaper than an order of use.
             self.remembered.clear();
@@ -107,10 +124,11 @@ pub fn worth_examining(file: &MappedFile, exe: Option<&str>) -> bool {
         return true;
     }
     let name = file.path.rsplit('/').next().unwrap_or_default();
-    name.starts_with("libssl") || CARRIERS.iter().any(|carrier| name.starts_with(carrier))
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|b| name.starts_with(b));
+    (begins(SHARED) || begins(CARRIERS)) && !begins(&[COVER])
 }
 
-/// The shared libssl files of the host, each once, ordered by path: to be probed before a process
+/// The shared TLS libraries of the host, each once, ordered by path: to be probed before a process
 /// maps them.
 #[must_use]
 pub fn system_tls_libraries() -> Vec<PathBuf> {
@@ -138,17 +156,17 @@ fn distinct_files(candidates: Vec<PathBuf>) -> Vec<PathBuf> {
     paths
 }
 
-fn is_libssl(name: &[u8]) -> bool {
-    name.starts_with(b"libssl.so")
+fn is_shared_tls(name: &[u8]) -> bool {
+    name.starts_with(b"libssl.so") || name.starts_with(b"libgnutls.so")
 }
 
 fn libraries_in(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| is_libssl(entry.file_name().as_encoded_bytes()));
+    let named = entries.filter(|entry| is_shared_tls(entry.file_name().as_encoded_bytes()));
     named.map(|entry| entry.path()).collect()
 }
 
-/// The libssl paths in a loader cache. Both of its formats end with a table of NUL-terminated
+/// The paths of TLS libraries in a loader cache. Both of its formats end with a table of NUL-terminated
 /// strings, so the strings are searched and the entries that refer to them are not trusted.
 fn cached_libraries(cache: &Path) -> Vec<PathBuf> {
     let mut bytes = Vec::new();
@@ -158,7 +176,7 @@ fn cached_libraries(cache: &Path) -> Vec<PathBuf> {
     }
     let strings = bytes.split(|&byte| byte == 0).filter(|string| string.starts_with(b"/"));
     let libraries = strings.filter(|string| {
-        string.len() < 4096 && string.rsplit(|&byte| byte == b'/').next().is_some_and(is_libssl)
+        string.len() < 4096 && string.rsplit(|&byte| byte == b'/').next().is_some_and(is_shared_tls)
     });
     libraries.map(|string| PathBuf::from(String::from_utf8_lossy(string).into_owned())).collect()
 }
@@ -183,7 +201,9 @@ mod tests {
         assert!(worth("/opt/claude"));
         assert!(worth("/usr/lib/libssl.so.3"));
         assert!(worth("/venv/libs/libssl-1e2c4f2f.so.3"));
+        assert!(worth("/usr/lib/libgnutls.so.30"));
         assert!(worth("/venv/grpc/_cython/cygrpc.cpython-311-x86_64-linux-gnu.so"));
+        assert!(!worth("/usr/lib/libgnutls-openssl.so.27"));
         assert!(!worth("/usr/lib/libc.so.6"));
         assert!(!worth("/usr/lib/libcrypto.so.3"));
         assert!(!worth("/usr/lib/libssl.so.3/other"));
@@ -210,10 +230,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path().join("cache");
         let bytes = b"glibc-ld.so.cache1.1\x02\0\0\0libssl.so.3\0/usr/lib/libssl.so.3\0\
-                      /usr/lib/libssl3.so\0/opt/x/libssl.so.1.1\0/usr/lib/libc.so.6\0";
+                      /usr/lib/libssl3.so\0/opt/x/libssl.so.1.1\0/usr/lib/libc.so.6\0\
+                      /usr/lib/libgnutls.so.30\0";
         std::fs::write(&cache, bytes).unwrap();
         let found = cached_libraries(&cache);
-        assert_eq!(found, ["/usr/lib/libssl.so.3", "/opt/x/libssl.so.1.1"].map(PathBuf::from));
+        let expected = ["/usr/lib/libssl.so.3", "/opt/x/libssl.so.1.1", "/usr/lib/libgnutls.so.30"];
+        assert_eq!(found, expected.map(PathBuf::from));
         std::fs::write(&cache, [b'/'; 300]).unwrap();
         assert_eq!(cached_libraries(&cache), [] as [PathBuf; 0]);
         assert_eq!(cached_libraries(Path::new("/no/such/cache")), [] as [PathBuf; 0]);

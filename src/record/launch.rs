@@ -14,6 +14,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread::JoinHandle;
 
 use super::owner::Owner;
+use super::privileges::hand_on_nothing;
 use super::search::search_path;
 
 /// Why the command could not be started.
@@ -154,6 +155,8 @@ fn build(
         if let Some((uid, gid, groups)) = &identity {
             become_user(*uid, *gid, groups)?;
         }
+        // For a recorder that was given capabilities instead of being started by root.
+        hand_on_nothing()?;
         pid_writer.write_all(&std::process::id().to_ne_bytes())?;
         release_reader.read_exact(&mut [0])
     };

@@ -47,10 +47,15 @@ impl Observed {
         let mut accounts: BTreeMap<&str, ClassAccount> = BTreeMap::new();
         for class in &self.kernel {
             let account = accounts.entry(class.event_class).or_default();
-            account.attempted.add(class.entry.attempted_events, class.entry.attempted_bytes);
+            // What was observed only until it was clear that it is not to be was not asked for.
+            let decoded = class.decoded;
+            account.attempted.add(
+                class.entry.attempted_events.wrapping_sub(decoded.unselected_events),
+                class.entry.attempted_bytes.wrapping_sub(decoded.unselected_bytes),
+            );
             if NO_ROWS.contains(&class.event_class) {
                 // What arrived did its part.
-                account.attempted.events -= class.decoded.events.min(account.attempted.events);
+                account.attempted.events -= decoded.events.min(account.attempted.events);
             }
         }
         for (kind, events) in &self.here {

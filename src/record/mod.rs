@@ -24,12 +24,14 @@ pub mod output;
 pub mod owner;
 pub mod parts;
 pub mod pipeline;
+pub mod privileges;
 pub mod probing;
 pub mod publish;
 pub mod redaction;
 pub mod retention;
 pub mod ring;
 pub mod search;
+pub mod selectors;
 pub mod session;
 pub mod signals;
 pub mod sink;
@@ -58,12 +60,15 @@ pub enum Error {
     /// There is no such program to launch.
     #[error("{0}: no such program")]
     NoProgram(String),
-    /// There is no such process to record.
-    #[error("there is no process {0}")]
-    NoProcess(u32),
+    /// What is to be recorded does not exist.
+    #[error(transparent)]
+    Selector(#[from] selectors::SelectorError),
     /// The invoking user is unknown.
     #[error("the invoking user is not known")]
     Owner(#[source] io::Error),
+    /// Privileges that are not needed cannot be given up.
+    #[error("privileges that are not needed cannot be given up")]
+    Privileges(#[source] io::Error),
     /// Signal handlers cannot be set.
     #[error("signal handlers cannot be set")]
     Signals(#[source] io::Error),
@@ -80,16 +85,14 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Capture(error) => error.hint().map(str::to_owned),
+            Self::Capture(error) => error.hint(),
             Self::Output(error) => Some(error.hint().into()),
             Self::Trace(error) => error.hint().map(str::to_owned),
             Self::NoProgram(_) => {
                 Some("give its full path; sudo may have replaced PATH".to_owned())
             }
-            Self::NoProcess(_) => {
-                Some("to wait for a process that is yet to start, use -c NAME".to_owned())
-            }
-            Self::Launch(_) | Self::Owner(_) | Self::Signals(_) => None,
+            Self::Selector(error) => error.hint().map(str::to_owned),
+            Self::Launch(_) | Self::Owner(_) | Self::Privileges(_) | Self::Signals(_) => None,
             Self::Host(_) | Self::Command(_) => None,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::retention::Retention;
+use super::selectors::Selectors;
 use super::trigger::Condition;
 use crate::capture::bpf::WatchIo;
 use crate::trace::Sync;
@@ -12,10 +13,8 @@ use crate::trace::Sync;
 /// What to record and where to.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Names of agents, matched against processes ([`crate::capture::matching`]).
-    pub names: Vec<String>,
-    /// Processes that run already.
-    pub pids: Vec<u32>,
+    /// Which processes.
+    pub selectors: Selectors,
     /// A command to run and record.
     pub command: Vec<OsString>,
     /// The trace file.

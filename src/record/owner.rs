@@ -80,6 +80,34 @@ fn passwd(uid: u32) -> io::Result<(OsString, PathBuf)> {
     Ok((name, home))
 }
 
+/// The id of a user (`getpwnam_r(3)`); `None` when there is no such user.
+///
+/// # Errors
+/// When the user database cannot be read.
+pub fn uid_of(name: &OsStr) -> io::Result<Option<u32>> {
+    let name = CString::new(name.as_bytes()).map_err(io::Error::other)?;
+    let mut buffer = vec![0; 16 * 1024];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: `passwd` is plain data for which all-zero is a valid value.
+    #[expect(unsafe_code, reason = "libc call")]
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    // SAFETY: all pointers are to live locals and the length is the buffer's.
+    #[expect(unsafe_code, reason = "libc call")]
+    let status = unsafe {
+        libc::getpwnam_r(
+            name.as_ptr(),
+            &raw mut entry,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut found,
+        )
+    };
+    match status {
+        0 => Ok((!found.is_null()).then_some(entry.pw_uid)),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// All groups of a user (`getgrouplist(3)`).
 fn groups(name: &OsStr, gid: u32) -> io::Result<Vec<u32>> {
     let name = CString::new(name.as_bytes()).map_err(io::Error::other)?;
@@ -119,6 +147,8 @@ mod tests {
         assert_eq!(name, "root");
         assert!(home.is_absolute());
         assert!(groups(&name, 0).unwrap().contains(&0));
+        assert_eq!(uid_of(&name).unwrap(), Some(0));
+        assert_eq!(uid_of(OsStr::new("no such user")).unwrap(), None);
     }
 
     #[test]

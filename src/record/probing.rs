@@ -15,17 +15,22 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::binaries::{self, Binaries};
+use super::privileges;
 use crate::capture::bpf::{Capture, TlsFunction};
+use crate::capture::known::Known;
 use crate::capture::procfs::ProcFs;
 use crate::capture::scan::{FileVersion, TlsFinder, system_tls_libraries, worth_examining};
-use crate::capture::tls_library::{Outcome, Role, Site, TlsLibrary};
+use crate::capture::tls_library::{Library, Outcome, Role, Site, TlsLibrary};
 use crate::event::{Image, Probe, ProbeState, ProcessId};
 use crate::time::ClockAnchor;
 use crate::trace::{Binary, Entry};
 
-/// When a process is looked at after it started a program: interpreters load their TLS library
-/// within some tens of milliseconds, or when a script first asks for it.
-const LOOKS_MS: [u64; 6] = [0, 20, 60, 200, 600, 2000];
+/// When a process is looked at after it started a program: interpreters load their TLS library when a
+/// script first asks for it, most of them within a second, and use it soon after.
+const LOOKS_MS: [u64; 24] = [
+    0, 20, 40, 60, 80, 100, 130, 160, 200, 240, 280, 320, 360, 400, 440, 480, 520, 560, 600, 700,
+    800, 1000, 1400, 2000,
+];
 /// And from then on, for what is loaded late.
 const LATER_LOOKS: Duration = Duration::from_secs(5);
 /// The look after which a process without a TLS library is worth a word.
@@ -77,15 +82,17 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// Starts with nothing to look at.
+    /// Starts with nothing to look at, and with what former recordings found.
     #[must_use]
-    pub fn start(anchor: ClockAnchor) -> Self {
+    pub fn start(anchor: ClockAnchor, known: Option<Known>) -> Self {
         let (requests, to_do) = channel();
         let (done, answers) = channel();
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), known);
         std::thread::Builder::new()
             .name("tls-finder".into())
             .spawn(move || {
+                // It reads what strangers wrote. Where the kernel refuses it goes on as it is.
+                let _ = privileges::only_look();
                 for request in to_do {
                     if done.send(examiner.answer(request)).is_err() {
                         return;
@@ -182,8 +189,8 @@ struct Examiner {
 }
 
 impl Examiner {
-    fn new(proc: ProcFs) -> Self {
-        Self { proc, finder: TlsFinder::new(), reported: HashSet::new() }
+    fn new(proc: ProcFs, known: Option<Known>) -> Self {
+        Self { proc, finder: TlsFinder::with(known), reported: HashSet::new() }
     }
 
     fn answer(&mut self, request: Request) -> Answer {
@@ -285,14 +292,24 @@ impl Examiner {
 }
 
 impl Report {
-    /// Attaches what was found; the row for the trace, and a warning if plaintext will be missed.
-    pub fn attach(&self, capture: &mut Capture) -> (Probe, Option<String>) {
-        let who = match (&self.comm, self.process) {
-            (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
-            _ => self.path.clone(),
-        };
-        let build_id = self.outcome.build_id().map(str::to_owned);
-        let (library, state, detail) = match &self.outcome {
+    /// Attaches what was found; a row for the trace for every library, and a warning with each whose
+    /// plaintext will be missed.
+    pub fn attach(&self, capture: &mut Capture) -> Vec<(Probe, Option<String>)> {
+        let mut rows = Vec::new();
+        self.attach_outcome(&self.outcome, false, capture, &mut rows);
+        rows
+    }
+
+    /// `partly`: something else in the file is recorded, or will be tried.
+    fn attach_outcome(
+        &self,
+        outcome: &Outcome,
+        partly: bool,
+        capture: &mut Capture,
+        rows: &mut Vec<(Probe, Option<String>)>,
+    ) {
+        let build_id = outcome.build_id().map(str::to_owned);
+        let (library, state, detail) = match outcome {
             Outcome::Found(found) => {
                 let file = self.file.as_ref().expect("what was found was found in a file");
                 let (state, detail) = attach_sites(capture, &open_path(file), found);
@@ -306,17 +323,53 @@ impl Report {
                 (None, ProbeState::Absent, detail)
             }
         };
-        let warning = match state {
-            ProbeState::Attached => None,
-            ProbeState::Absent => Some(format!(
+        let warning = self.warning(library, state, &detail, partly);
+        let name = library.map(|library| library.as_str().to_owned());
+        // One row per library: a part of it that was not found is told of in the row of the rest.
+        let of_same = |row: &&mut (Probe, _)| partly && row.0.library == name;
+        match rows.iter_mut().find(of_same) {
+            Some((probe, told)) => {
+                probe.detail = format!("{}; {detail}", probe.detail);
+                *told = told.take().or(warning);
+            }
+            None => {
+                let path = self.path.clone();
+                rows.push((Probe { path, library: name, state, detail, build_id }, warning));
+            }
+        }
+        if let Outcome::Found(found) = outcome {
+            for beside in &found.beside {
+                self.attach_outcome(beside, true, capture, rows);
+            }
+        }
+    }
+
+    fn warning(
+        &self,
+        library: Option<Library>,
+        state: ProbeState,
+        detail: &str,
+        partly: bool,
+    ) -> Option<String> {
+        let who = match (&self.comm, self.process) {
+            (Some(comm), Some(id)) => format!("{} (pid {}, {})", comm, id.pid, self.path),
+            _ => self.path.clone(),
+        };
+        match (state, library) {
+            (ProbeState::Attached, _) => None,
+            (ProbeState::Absent, _) => Some(format!(
                 "warning: {who}: {detail}; what it sends over TLS itself is not recorded"
             )),
-            ProbeState::Unresolved | ProbeState::Failed => {
+            (ProbeState::Unresolved | ProbeState::Failed, Some(library)) if partly => {
+                Some(format!(
+                    "warning: {who}: not all of its TLS plaintext through {} is recorded: {detail}",
+                    library.as_str()
+                ))
+            }
+            (ProbeState::Unresolved | ProbeState::Failed, _) => {
                 Some(format!("warning: {who}: its TLS plaintext is NOT recorded: {detail}"))
             }
-        };
-        let library = library.map(|library| library.as_str().to_owned());
-        (Probe { path: self.path.clone(), library, state, detail, build_id }, warning)
+        }
     }
 }
 
@@ -347,6 +400,18 @@ fn function_of(site: &Site) -> TlsFunction {
         Role::Write => TlsFunction::Write,
         Role::WriteEx => TlsFunction::WriteEx,
         Role::Free => TlsFunction::Free,
+        Role::WriteEx2 => TlsFunction::WriteEx2,
+        Role::ReadUnseen => TlsFunction::ReadUnseen,
+        Role::WriteUnseen => TlsFunction::WriteUnseen,
+        Role::GoRead => TlsFunction::GoRead,
+        Role::GoWrite => TlsFunction::GoWrite,
+        Role::GoReturn => TlsFunction::GoReturn,
+        Role::GoClose => TlsFunction::GoClose,
+        Role::ReadInternal => TlsFunction::ReadEx,
+        Role::WriteInternal => TlsFunction::WriteEx,
+        Role::WriteInternalFlags => TlsFunction::WriteEx2,
+        Role::RustlsRead(place) => TlsFunction::RustlsRead(place),
+        Role::RustlsWrite(place) => TlsFunction::RustlsWrite(place),
     }
 }
 
@@ -367,7 +432,7 @@ mod tests {
     fn probing() -> (Probing, ProcessId) {
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let (id, _, _) = ProcFs::new(anchor).image(std::process::id()).unwrap();
-        (Probing::start(anchor), id)
+        (Probing::start(anchor, None), id)
     }
 
     #[test]
@@ -415,7 +480,7 @@ mod tests {
         std::fs::copy("/bin/sh", &path).unwrap();
         let anchor = ClockAnchor::new(BootNanos(0), WallNanos(0));
         let subject = Subject { id, comm: "tests".into(), matched: false, look: 0 };
-        let mut examiner = Examiner::new(ProcFs::new(anchor));
+        let mut examiner = Examiner::new(ProcFs::new(anchor), None);
         let report = examiner.examine("/program", &path, Some(&subject)).unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
         let size = std::fs::metadata(open_path(report.file.as_ref().unwrap())).unwrap().len();
@@ -439,9 +504,10 @@ mod tests {
         let programs = vec![PathBuf::from("/bin/sh"), PathBuf::from("/no/such/file")];
         let reports = probing.look_ahead(programs);
         assert!(reports.iter().all(|report| !matches!(report.outcome, Outcome::Absent { .. })));
-        assert_eq!(
-            reports.iter().filter(|report| report.path.contains("libssl")).count(),
-            system_tls_libraries().len()
-        );
+        let of_system = |report: &&Report| {
+            let name = report.path.rsplit('/').next().unwrap_or_default();
+            name.starts_with("libssl") || name.starts_with("libgnutls")
+        };
+        assert_eq!(reports.iter().filter(of_system).count(), system_tls_libraries().len());
     }
 }

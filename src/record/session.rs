@@ -5,6 +5,7 @@
 //! be refused is refused before the output file is touched.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::names::Names;
 use super::options::Options;
 use super::owner::Owner;
 use super::pipeline::{Ended, Pipeline};
+use super::privileges::{self, Needs};
 use super::probing::{Probing, Report};
 use super::redaction;
 use super::search;
@@ -27,8 +29,9 @@ use super::store::{Plan, Store, StoreError};
 use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
-use crate::capture::matching::Matcher;
+use crate::capture::known::Known;
 use crate::capture::procfs::{ProcFs, Sampler};
+use crate::capture::scope::Scope;
 use crate::event::{Body, Fork};
 use crate::trace::{self, Entry};
 
@@ -65,15 +68,17 @@ pub struct Recorded {
 /// # Errors
 /// When recording cannot begin, or the trace cannot be written.
 pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, Error> {
-    let Place { owner, names, path } = check(options)?;
+    let Place { owner, names, path, scope } = check(options)?;
     let signals = Requests::install().map_err(Error::Signals)?;
-    let matcher = Matcher::new(&options.names);
-    let mut session = Session::load(options, &matcher)?;
+    let selectors = &options.selectors;
+    privileges::shortcoming().iter().for_each(|line| say(line));
+    let mut session = Session::load(options, scope)?;
 
-    let programs = options.names.iter().map(OsString::from).chain(options.command.first().cloned());
+    let programs =
+        selectors.names.iter().map(OsString::from).chain(options.command.first().cloned());
     let files = programs.flat_map(|program| search::executables(&program, &path)).collect();
     session.probe_ahead(files, say);
-    session.find_running(&matcher, &options.pids)?;
+    session.find_running(&selectors.pids)?;
     session.probe_running(say);
 
     let held = match &options.command[..] {
@@ -90,8 +95,12 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
         say(redaction::OFF);
     }
     say(&format!("recording to {}", names.trace().display()));
-    if !options.names.is_empty() && session.intake.live.is_empty() && held.is_none() {
-        say(&format!("no process named {} yet: waiting for one", options.names.join(" or ")));
+    if session.scope.selects_programs() && session.intake.live.is_empty() && held.is_none() {
+        let what = match &selectors.names[..] {
+            [] => "process is selected".to_owned(),
+            names => format!("process named {}", names.join(" or ")),
+        };
+        say(&format!("no {what} yet: waiting for one"));
     }
     let launched = match held.map(Held::release).transpose() {
         Ok(launched) => launched,
@@ -112,6 +121,7 @@ struct Place {
     owner: Option<Owner>,
     names: Names,
     path: OsString,
+    scope: Scope,
 }
 
 /// Refuses what can be refused before anything is set up.
@@ -119,26 +129,20 @@ fn check(options: &Options) -> Result<Place, Error> {
     let owner = Owner::from_sudo(|name| std::env::var_os(name)).map_err(Error::Owner)?;
     let names = Names::of(&options.output);
     Store::check(&names, options.retention, options.force)?;
-    for &pid in &options.pids {
-        if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
-            return Err(Error::NoProcess(pid));
-        }
-    }
+    let scope = options.selectors.scope(&ProcFs::new(clock::anchor()))?;
     let path = search::search_path(std::env::var_os("PATH"), owner.as_ref());
     if let Some(program) = options.command.first()
         && search::executables(program, &path).is_empty()
     {
         return Err(Error::NoProgram(program.to_string_lossy().into_owned()));
     }
-    Ok(Place { owner, names, path })
+    Ok(Place { owner, names, path, scope })
 }
 
 /// The filters as the options that asked for them.
 fn filters(options: &Options) -> Vec<String> {
-    let names = options.names.iter().map(|name| format!("-c {name}"));
-    let pids = options.pids.iter().map(|pid| format!("-p {pid}"));
     let command = options.command.first().map(|name| format!("-- {}", name.to_string_lossy()));
-    names.chain(pids).chain(command).collect()
+    options.selectors.filters().into_iter().chain(command).collect()
 }
 
 /// Why a recording ends.
@@ -168,15 +172,19 @@ struct Session {
     proc: ProcFs,
     anchors: Anchors,
     intake: Intake,
+    scope: Scope,
     /// What the writer wants the user to know.
     said: Option<Receiver<String>>,
 }
 
 impl Session {
-    /// Loads the kernel side: from here on, processes of the given names are followed.
-    fn load(options: &Options, matcher: &Matcher) -> Result<Self, Error> {
+    /// Loads the kernel side: from here on, programs that are selected are followed.
+    fn load(options: &Options, scope: Scope) -> Result<Self, Error> {
         let capture = Capture::load(&bpf::Options {
-            names: matcher.matching_names(),
+            names: scope.names.matching_names(),
+            cgroups: scope.cgroups.iter().map(|cgroup| cgroup.id).collect(),
+            command_lines: scope.command_lines.clone(),
+            users: scope.users.clone(),
             payload_ring_bytes: options.buffer_bytes,
             io: options.io,
             ..bpf::Options::default()
@@ -187,7 +195,11 @@ impl Session {
             sampler: Sampler::new(anchor),
             proc: ProcFs::new(anchor),
             anchors: Anchors::new(anchor),
-            intake: Intake::new(Probing::start(anchor), anchor),
+            intake: Intake::new(
+                Probing::start(anchor, Known::of_user(|name| std::env::var_os(name))),
+                anchor,
+            ),
+            scope,
             said: None,
         })
     }
@@ -221,6 +233,15 @@ impl Session {
             }
         })?;
         let triggers = Triggers::new(options.snapshot_on.clone());
+        // The file is made and the command forked: from here on nothing takes more than this. The
+        // writer's thread, started below, inherits it.
+        let directory = names.trace().parent().filter(|path| !path.as_os_str().is_empty());
+        let needs = Needs {
+            owner,
+            directory: directory.unwrap_or_else(|| Path::new(".")),
+            signals_command: !options.command.is_empty(),
+        };
+        privileges::drop(&needs, || self.capture.may_attach()).map_err(Error::Privileges)?;
         let pipeline = Pipeline::new(store, triggers, options.sync).redacting(redactor);
         self.intake.sink = Some(Sink::start(pipeline)?);
         self.said = Some(said);
@@ -240,11 +261,11 @@ impl Session {
     }
 
     /// Takes what runs already under observation, with all descendants.
-    fn find_running(&mut self, matcher: &Matcher, pids: &[u32]) -> Result<(), Error> {
+    fn find_running(&mut self, pids: &[u32]) -> Result<(), Error> {
         let own = std::process::id();
         let snapshot = self.proc.snapshot();
-        let matching = self.proc.matching_processes(&snapshot, matcher);
-        let mut roots: Vec<u32> = matching.iter().map(|id| id.pid).chain(pids.to_vec()).collect();
+        let selected = self.proc.selected_processes(&snapshot, &self.scope);
+        let mut roots: Vec<u32> = selected.iter().map(|id| id.pid).chain(pids.to_vec()).collect();
         roots.retain(|pid| *pid != own);
         for &pid in &roots {
             self.track(pid, true)?;
@@ -369,7 +390,7 @@ impl Session {
             if options.duration.is_some_and(|duration| started.elapsed() >= duration) {
                 break End::Duration;
             }
-            let may_begin_later = !options.names.is_empty() && launched.is_none();
+            let may_begin_later = self.scope.selects_programs() && launched.is_none();
             let command_ended = launched.is_none() || status.is_some();
             if !may_begin_later && command_ended && self.intake.live.is_empty() {
                 break End::ProcessesExited;
@@ -449,11 +470,12 @@ impl Session {
     /// Attaches what was found, records what came of it, and tells what the user has to know.
     fn attach(&mut self, reports: Vec<Report>, say: &mut dyn FnMut(&str)) {
         for report in reports {
-            let (probe, warning) = report.attach(&mut self.capture);
-            if let Some(warning) = warning {
-                say(&warning);
+            for (probe, warning) in report.attach(&mut self.capture) {
+                if let Some(warning) = warning {
+                    say(&warning);
+                }
+                self.intake.take_now(report.process, report.comm.clone(), Body::Probe(probe));
             }
-            self.intake.take_now(report.process, report.comm, Body::Probe(probe));
         }
     }
 

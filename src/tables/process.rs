@@ -1,7 +1,9 @@
 //! Table `processes`: what the process events and samples say of each process together.
 
+use std::borrow::Cow;
+
 use super::column::{Cell, Column, NEVER, Table, int, ms, opt_text};
-use crate::event::{Body, Event, Exit, Image, ProcessId, Sample};
+use crate::event::{Body, Event, Exit, Image, ProcessId, Sample, container_id};
 use crate::time::WallNanos;
 
 /// All that is known of one process.
@@ -147,6 +149,10 @@ impl ProcessRow {
             .or(self.at_last_sample(|sample| sample.written_bytes))
     }
 
+    fn container_id(&self) -> Option<Cow<'_, str>> {
+        container_id(self.image.as_ref()?.cgroup.as_deref()?).map(Cow::Borrowed)
+    }
+
     fn argv(&self) -> Option<&[String]> {
         self.image.as_ref().map(|image| image.argv.as_slice()).filter(|argv| !argv.is_empty())
     }
@@ -204,6 +210,13 @@ pub const PROCESSES: Table<ProcessRow> = Table {
             Cell::Text(|x| x.image.as_ref().and_then(|image| opt_text(&image.cwd))),
             "Working directory when it executed that program.",
             NO_IMAGE,
+        ),
+        Column::new(
+            "container_id",
+            Cell::Text(ProcessRow::container_id),
+            "The container it ran in when it executed that program: 64 hexadecimal digits, of its \
+             cgroup's name.",
+            "it ran in none, it ran no program of its own, or its cgroup is not known",
         ),
         Column::new(
             "exit_code",

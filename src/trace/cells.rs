@@ -85,6 +85,7 @@ impl RowWriter<'_> {
         self.optional_text(Column::Cwd, image.cwd.as_deref());
         self.begin(Column::Matched, ColumnType::Boolean);
         self.row.push(u8::from(image.matched));
+        self.optional_text(Column::Cgroup, image.cgroup.as_deref());
     }
 
     fn exit(&mut self, exit: &Exit) {

@@ -191,6 +191,7 @@ impl Rows {
                 .array(Column::Matched, row)
                 .map(|array| array.as_boolean().value(row))
                 .ok_or_else(|| Damage::absent(Column::Matched))?,
+            cgroup: self.optional_text(Column::Cgroup, row)?,
         })
     }
 

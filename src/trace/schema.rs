@@ -294,6 +294,8 @@ columns! {
         "How often it read some of it.";
     WriteCount "write_count" Int64 false "" ["file_access"]
         "How often it wrote to it.";
+    Cgroup "cgroup" Utf8 false "" ["process_seen", "process_exec"]
+        "Path of its cgroup in the v2 hierarchy; absent when there is none or it is not known.";
 }
 
 impl Column {

@@ -92,13 +92,13 @@ impl KindTotal {
     }
 }
 
-/// What came of the probes, by binary: the last outcome counts.
+/// What came of the probes, by binary and library: the last outcome counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProbeSummary {
     /// `probe` rows by `probe_state`.
     pub rows: BTreeMap<&'static str, u64>,
-    /// By path, at most 256; binaries without any TLS library give way to others.
-    pub binaries: BTreeMap<String, Probe>,
+    /// By path and library, at most 256; binaries without any TLS library give way to others.
+    pub binaries: BTreeMap<(String, Option<String>), Probe>,
 }
 
 impl ProbeSummary {
@@ -109,15 +109,20 @@ impl ProbeSummary {
     }
 
     fn list(&mut self, probe: &Probe) {
-        if !self.binaries.contains_key(&probe.path) && self.binaries.len() >= MOST_PROBES {
+        let key = (probe.path.clone(), probe.library.clone());
+        if probe.library.is_some() {
+            // It was thought to hold none.
+            self.binaries.remove(&(probe.path.clone(), None));
+        }
+        if !self.binaries.contains_key(&key) && self.binaries.len() >= MOST_PROBES {
             if probe.state == ProbeState::Absent {
                 return;
             }
             let dull = self.binaries.iter().find(|(_, known)| known.state == ProbeState::Absent);
-            let Some(path) = dull.map(|(path, _)| path.clone()) else { return };
-            self.binaries.remove(&path);
+            let Some(dull) = dull.map(|(key, _)| key.clone()) else { return };
+            self.binaries.remove(&dull);
         }
-        self.binaries.insert(probe.path.clone(), probe.clone());
+        self.binaries.insert(key, probe.clone());
     }
 }
 

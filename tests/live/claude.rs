@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::client::python;
+use super::client::{cache, python};
 use super::compare::Expected;
 use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::{Recording, Running, record, recorder};
@@ -46,12 +46,7 @@ fn installed_agent() -> Result<PathBuf, String> {
 }
 
 fn install() -> Result<PathBuf, String> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("AGENTSIGHT_CACHE_DIR")
-        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("agentsight")))
-        .or_else(|| Some(variable("HOME")?.join(".cache/agentsight")))
-        .ok_or("there is no cache directory (AGENTSIGHT_CACHE_DIR, XDG_CACHE_HOME, HOME)")?;
-    let prefix = cache.join("npm");
+    let prefix = cache()?.join("npm");
     let program = prefix.join("node_modules/.bin/claude");
     let manifest = prefix.join("node_modules/@anthropic-ai/claude-code/package.json");
     let installed = || {

@@ -3,7 +3,7 @@
 //! Every client sends the same three requests, over one kept connection where it can, so that all
 //! of them are held to the same truth whatever TLS library they use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -125,14 +125,83 @@ impl Task {
         command
     }
 
+    /// Python with a package of its own HTTP client: the interpreter has it or this is `None`.
+    pub fn packaged_python(&self, host: &Host, package: &str) -> Option<Command> {
+        let program = std::env::var_os("AGENTSIGHT_TEST_PYTHON").map_or_else(python, PathBuf::from);
+        let import = format!("import {package}");
+        if !Command::new(&program).args(["-c", &import]).output().ok()?.status.success() {
+            return None;
+        }
+        let mut command = Command::new(program);
+        command.arg(host.write("client.py", include_str!("programs/client.py")));
+        command.env("CLIENT_API", package);
+        self.arguments(&mut command);
+        Some(command)
+    }
+
+    /// Bun, by `fetch`: BoringSSL inside a stripped program.
+    pub fn bun(&self, host: &Host, program: &Path) -> Command {
+        let script = host.write("client.mjs", include_str!("programs/client.mjs"));
+        let mut command = Command::new(program);
+        command.arg(script).env("CLIENT_API", "fetch").env("HOME", host.path(""));
+        self.arguments(&mut command);
+        command
+    }
+
+    /// A program of Go, by `net/http` or by `crypto/tls` itself.
+    pub fn go(&self, program: &Path, api: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("CLIENT_API", api);
+        self.arguments(&mut command);
+        command
+    }
+
+    /// libcurl on top of GnuTLS.
+    pub fn curl_gnutls(&self, host: &Host) -> Command {
+        let mut command = Command::new(python());
+        command.arg(host.write("curl.py", include_str!("programs/curl_gnutls.py")));
+        self.arguments(&mut command);
+        command
+    }
+
+    /// wget: a process and a connection per request, below a shell.
+    pub fn wget(&self, host: &Host) -> Command {
+        let mut script = String::from("set -e\n");
+        for (index, (path, body)) in self.bodies(host).into_iter().enumerate() {
+            if index == 1
+                && let Some(trigger) = &self.trigger
+            {
+                script += &format!("while ! [ -e {} ]; do sleep 0.01; done\n", trigger.display());
+            }
+            script += &format!(
+                "wget -q -O /dev/null --ca-certificate={} --header='content-type: application/json' \
+                 --post-file={} {}{path}\n",
+                self.ca.display(),
+                body.display(),
+                self.url
+            );
+        }
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).stdin(Stdio::null());
+        command
+    }
+
+    /// Path and file of the body of each request.
+    fn bodies(&self, host: &Host) -> Vec<(String, PathBuf)> {
+        let requests = std::fs::read_to_string(&self.requests).unwrap();
+        let lines = requests.lines().enumerate();
+        let body = |(index, line): (usize, &str)| {
+            let request: serde_json::Value = serde_json::from_str(line).unwrap();
+            let body = host.write(&format!("body{index}"), &request["body"].to_string());
+            (request["path"].as_str().unwrap().to_owned(), body)
+        };
+        lines.map(body).collect()
+    }
+
     /// curl: one process, all requests over one connection.
     pub fn curl(&self, host: &Host) -> Command {
         let mut command = Command::new("curl");
-        let requests = std::fs::read_to_string(&self.requests).unwrap();
-        for (index, line) in requests.lines().enumerate() {
-            let request: serde_json::Value = serde_json::from_str(line).unwrap();
-            let body = host.write(&format!("body{index}"), &request["body"].to_string());
-            let path = request["path"].as_str().unwrap();
+        for (index, (path, body)) in self.bodies(host).into_iter().enumerate() {
             if index > 0 {
                 command.arg("--next");
             }
@@ -144,6 +213,17 @@ impl Task {
         command.stdin(Stdio::null());
         command
     }
+}
+
+/// Where programs to record are kept from one run of the tests to the next.
+pub fn cache() -> Result<PathBuf, String> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    variable("AGENTSIGHT_CACHE_DIR")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("agentsight")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/agentsight")))
+        .ok_or_else(|| {
+            "there is no cache directory (AGENTSIGHT_CACHE_DIR, XDG_CACHE_HOME, HOME)".to_owned()
+        })
 }
 
 /// The python3 that a user gets, by the path of the program itself rather than of a shim.

@@ -14,7 +14,7 @@ use super::support::mock::script::{ANTHROPIC_PATH, Delivery, Failure, Reply, Rul
 use super::trace::Trace;
 
 /// Records the command that `client` makes for a task and checks all of it.
-fn records(host: &Host, client: impl FnOnce(&Task) -> Command) {
+pub fn records(host: &Host, client: impl FnOnce(&Task) -> Command) {
     let server = Server::start(script()).unwrap();
     let task = Task::new(host, &server);
     let output = host.path("run.parquet");

@@ -262,7 +262,10 @@ pub fn nothing_lost(trace: &Trace) {
 
 /// Plaintext `(written, read)` of every connection of a trace, its chunks checked to join.
 #[track_caller]
-fn recorded_connections(trace: &Trace, of_client: &str) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
+pub fn recorded_connections(
+    trace: &Trace,
+    of_client: &str,
+) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
     let rows = trace.rows(&format!(
         "select cast(conn_id as varchar) as conn_id, direction, stream_offset, data_bytes, \
          lost_bytes, encode(data, 'hex') as data from tls_chunks \

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod claude;
 mod client;
 mod clients;
@@ -17,6 +18,7 @@ mod demo;
 mod durability;
 mod facts;
 mod host;
+mod libraries;
 mod lifecycle;
 mod modes;
 mod parts;

@@ -10,7 +10,7 @@ use super::{Run, capture, capture_with, file_offset};
 
 /// A process that loads the shim and runs `calls`: Python with `shim`, `one` and `two` (connections)
 /// and `data` (16 MiB of the byte 'd') in scope.
-fn run_calls(run: &mut Run, capture: &mut Capture, calls: &str) {
+pub(super) fn run_calls(run: &mut Run, capture: &mut Capture, calls: &str) {
     let library = build(run);
     for (symbol, function) in [
         ("shim_write", TlsFunction::Write),

@@ -1,6 +1,8 @@
 //! Programs to observe, and what was observed of them.
 
+mod bursts;
 mod calls;
+mod io;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +15,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use agentsight::capture::bpf::{Capture, Error, Options, TlsFunction};
-use agentsight::event::{Body, Direction, Event, Exit, Image, StreamData};
+use agentsight::capture::tls_library::{self, Outcome, Role};
+use agentsight::event::{Body, Direction, Event, Exit, Image, Source, StreamData};
 use object::{Object, ObjectSegment, ObjectSymbol};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -104,8 +107,18 @@ impl Run {
 
     /// The same while the rings are being read, for scripts that produce more than fits in them.
     pub(crate) fn shell_while_draining(&mut self, script: &str, capture: &mut Capture) {
-        let link = self.link_to("/bin/sh");
-        let mut child = self.spawn(link.to_str().expect("utf-8"), &["-c", script]);
+        self.command_while_draining("/bin/sh", &["-c", script], capture);
+    }
+
+    /// A Python script with arguments, while the rings are being read.
+    pub(crate) fn python_with(&mut self, script: &str, more: &[&str], capture: &mut Capture) {
+        let arguments: Vec<&str> = ["-c", script].into_iter().chain(more.iter().copied()).collect();
+        self.command_while_draining("/usr/bin/python3", &arguments, capture);
+    }
+
+    fn command_while_draining(&mut self, program: &str, arguments: &[&str], capture: &mut Capture) {
+        let link = self.link_to(program);
+        let mut child = self.spawn(link.to_str().expect("utf-8"), arguments);
         while child.try_wait().expect("it was started").is_none() {
             let mut sink = |event| self.events.push(event);
             capture.drain(Duration::from_millis(10), &mut sink).expect("rings are readable");
@@ -207,7 +220,7 @@ impl Run {
 
     pub(crate) fn tls_data(&self) -> Vec<&StreamData> {
         let data = self.events.iter().filter_map(|event| match &event.body {
-            Body::Data(data) => Some(data),
+            Body::Data(data) if data.source == Source::Tls => Some(data),
             _ => None,
         });
         data.collect()
@@ -243,6 +256,10 @@ impl Run {
     /// What the kernel says it submitted is what arrived.
     pub(crate) fn assert_rows_equal_ledger(&self, capture: &Capture) {
         for class in capture.losses().expect("the ledger is readable") {
+            // Records that tell what files are called serve other events.
+            if class.event_class == "file_path" {
+                continue;
+            }
             let rows = self.events.iter().filter(|event| event.body.kind() == class.event_class);
             assert_eq!(rows.count() as u64, class.entry.submitted_events, "{class:#?}");
         }
@@ -365,7 +382,30 @@ impl Tls {
         CLIENT.replace("PORT", &self.port.to_string()).replace("SIZES", &format!("{sizes:?}"))
     }
 
-    /// Probes the system's libssl.
+    /// Probes the system's libssl where the recorder would; returns the names of the functions.
+    pub(crate) fn attach_found(&self, capture: &mut Capture) -> Vec<String> {
+        let path = libssl();
+        let Ok(Outcome::Found(found)) = tls_library::find(&path) else {
+            panic!("{path:?} is a libssl")
+        };
+        for site in &found.sites {
+            let function = match site.role {
+                Role::Read => TlsFunction::Read,
+                Role::ReadEx | Role::ReadInternal => TlsFunction::ReadEx,
+                Role::Write => TlsFunction::Write,
+                Role::WriteEx | Role::WriteInternal => TlsFunction::WriteEx,
+                Role::WriteEx2 | Role::WriteInternalFlags => TlsFunction::WriteEx2,
+                Role::Free => TlsFunction::Free,
+                Role::WriteUnseen => TlsFunction::WriteUnseen,
+                other => panic!("libssl has no {other:?}"),
+            };
+            let library = found.library.as_str();
+            capture.attach_tls(&path, site.file_offset, function, library).expect("attachable");
+        }
+        found.sites.into_iter().map(|site| site.symbol).collect()
+    }
+
+    /// Probes the functions of the system libssl's interface.
     pub(crate) fn attach(&self, capture: &mut Capture) {
         let path = libssl();
         for (symbol, function) in [

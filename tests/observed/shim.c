@@ -56,6 +56,13 @@ int shim_write_hangs(void *connection, const void *data, int size)
 		pause();
 }
 
+/* The same call again and again, as fast as it goes. */
+void shim_write_often(void *connection, const void *data, int size, int times)
+{
+	while (times-- > 0)
+		shim_write(connection, data, size);
+}
+
 void shim_free(void *connection)
 {
 	(void)connection;

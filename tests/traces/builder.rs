@@ -141,6 +141,7 @@ impl Recording {
             argv: argv.iter().map(|&argument| argument.to_owned()).collect(),
             argv_lost_bytes: 0,
             cwd: Some("/home/demo/project".to_owned()),
+            cgroup: None,
             matched: !known,
         }
     }

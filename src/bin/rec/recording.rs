@@ -10,6 +10,7 @@ use agentsight::cli;
 use agentsight::record::launch::shell_status;
 use agentsight::record::options::Options;
 use agentsight::record::retention::{Asked, Retention, RingSpan, parse_ring};
+use agentsight::record::selectors::Selectors;
 use agentsight::record::trigger::Condition;
 use agentsight::record::values::{
     parse_buffer_bytes, parse_duration, parse_interval, parse_size, parse_sync,
@@ -29,6 +30,27 @@ pub(crate) struct RecordArgs {
     /// Record this process and its descendants. May be repeated.
     #[arg(short = 'p', long = "pid", value_name = "PID")]
     pids: Vec<u32>,
+
+    /// Record processes whose command line matches, running or yet to start, and their descendants.
+    /// The arguments are joined by spaces, argv[0] first. May be repeated.
+    #[arg(long = "cmdline", value_name = "REGEX")]
+    command_lines: Vec<String>,
+
+    /// Record the processes of this cgroup (v2) and of those below it: a directory, or a path as in
+    /// /proc/PID/cgroup. May be repeated.
+    #[arg(long = "cgroup", value_name = "PATH")]
+    cgroups: Vec<PathBuf>,
+
+    /// Record the processes of this container (docker, podman, containerd, CRI-O), given by the
+    /// beginning of its id. May be repeated.
+    #[arg(long = "container", value_name = "ID")]
+    containers: Vec<String>,
+
+    /// Of what the options above select, record only processes of this user (real user id when the
+    /// program starts), with all descendants; without them, all processes of this user. May be
+    /// repeated.
+    #[arg(long = "uid", value_name = "USER|UID")]
+    users: Vec<String>,
 
     /// The trace file to write.
     #[arg(short, long, value_name = "FILE", default_value = "run.parquet")]
@@ -77,8 +99,8 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "CONDITION")]
     snapshot_on: Vec<Condition>,
 
-    /// Size of the buffer between kernel and recorder: a power of two, such as 16M.
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_bytes)]
+    /// Size of the buffer between kernel and recorder: a power of two, such as 32M.
+    #[arg(long, value_name = "BYTES", default_value = "32M", value_parser = parse_buffer_bytes)]
     buffer: u32,
 
     /// Do not record which files are used.
@@ -118,9 +140,18 @@ pub(crate) struct RecordArgs {
 
 impl RecordArgs {
     fn options(self) -> anyhow::Result<Options> {
-        if self.names.is_empty() && self.pids.is_empty() && self.command.is_empty() {
+        let selectors = Selectors {
+            names: self.names,
+            pids: self.pids,
+            command_lines: self.command_lines,
+            cgroups: self.cgroups,
+            containers: self.containers,
+            users: self.users,
+        };
+        if selectors.is_empty() && self.command.is_empty() {
             let error = std::io::Error::other("nothing to record was named");
-            let hint = "name a command after --, or processes with -c NAME or -p PID";
+            let hint = "name a command after --, or processes with -c, -p, --cmdline, --cgroup, \
+                        --container or --uid";
             return Err(cli::hinted(error, Some(hint.into())));
         }
         let asked = Asked {
@@ -135,8 +166,7 @@ impl RecordArgs {
             cli::hinted(error, Some(hint))
         })?;
         Ok(Options {
-            names: self.names,
-            pids: self.pids,
+            selectors,
             command: self.command,
             output: self.output,
             force: self.force,

@@ -2,19 +2,33 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::TlsFunction;
+use crate::capture::capability::Capabilities;
 
 /// Why the kernel side could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This process may not load BPF programs.
-    #[error("not permitted to load BPF programs: missing {}", .missing.join(" and "))]
+    #[error("not permitted to load BPF programs: missing {missing}")]
     NotPermitted {
         /// Capabilities that are needed and not effective.
-        missing: Vec<&'static str>,
+        missing: Capabilities,
     },
+    /// This process may load BPF programs, but not attach them to functions of programs.
+    #[error("this kernel does not permit uprobes without {missing}")]
+    NoUprobes {
+        /// Capabilities that make the difference.
+        missing: Capabilities,
+    },
+    /// The capabilities of this process are those of a user namespace.
+    #[error("not permitted to load BPF programs: root in a user namespace is not root on the host")]
+    UserNamespace,
+    /// Process ids here are not those that the kernel reports.
+    #[error("this is a container with process ids of its own, which are not those of the kernel")]
+    PidNamespace,
     /// The kernel does not describe its own types.
     #[error("kernel has no type information: expected file {BTF_PATH}")]
     NoBtf,
@@ -63,6 +77,17 @@ pub enum Error {
         #[source]
         source: libbpf_rs::Error,
     },
+    /// A probe whose program would have to be told which registers to look at.
+    #[error(
+        "probing the inlined code at file offset {offset:#x} of {} needs attach cookies, which \
+         came with kernel 5.15", .path.display()
+    )]
+    NoCookie {
+        /// Binary.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+    },
     /// There is no such process.
     #[error("process {pid} does not exist")]
     NoProcess {
@@ -86,13 +111,19 @@ pub enum Error {
 impl Error {
     /// What the user can do, where there is something.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NotPermitted { .. } => Some("run as root, for example with sudo"),
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotPermitted { missing } | Self::NoUprobes { missing } => {
+                return Some(permission_hint(*missing));
+            }
+            Self::UserNamespace => Some("run it on the host, as root or with capabilities"),
+            Self::PidNamespace => {
+                Some("run it on the host, or start the container with --pid=host --privileged")
+            }
             Self::NoBtf => {
                 Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions since 2021")
             }
-            Self::KernelTooOld { .. } => Some("use a newer kernel"),
+            Self::KernelTooOld { .. } | Self::NoCookie { .. } => Some("use a newer kernel"),
             Self::LockedDown => {
                 Some("boot with lockdown=integrity or none, or with Secure Boot switched off")
             }
@@ -102,7 +133,8 @@ impl Error {
             Self::NameTooLong { .. } => Some("use -p PID or --cmdline instead"),
             Self::Map { map: "tracked", .. } => Some("observe fewer processes at a time"),
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 
     /// Finds the most telling reason for a failed load.
@@ -120,10 +152,16 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Checks what can be known before anything is loaded.
 pub(super) fn check_host() -> Result<(), Error> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let missing = missing_capabilities(&status);
+    let missing = Capabilities::to_trace().without(Capabilities::effective());
     if !missing.is_empty() {
         return Err(Error::NotPermitted { missing });
+    }
+    // Without /proc nothing can be told, and the kernel will.
+    if namespace("user").is_some_and(|user| user != INITIAL_USER_NAMESPACE) {
+        return Err(Error::UserNamespace);
+    }
+    if namespace("pid").is_some_and(|pid| pid != INITIAL_PID_NAMESPACE) {
+        return Err(Error::PidNamespace);
     }
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     if lockdown.contains("[confidentiality]") {
@@ -139,19 +177,25 @@ pub(super) fn check_host() -> Result<(), Error> {
     Ok(())
 }
 
-/// Capabilities that loading and attaching need and `/proc/PID/status` does not show as effective.
-/// A status that cannot be read leaves the verdict to the kernel.
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    // include/uapi/linux/capability.h. CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, but they do
-    // not replace it: with both and without it, everything loads and attaches but uprobes, which
-    // perf_event_open(2) refuses with EACCES (seen on 6.18).
-    const NEEDED: [(u32, &str); 1] = [(21, "CAP_SYS_ADMIN")];
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let Some(effective) = effective else { return Vec::new() };
-    NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect()
+/// Inode numbers of the initial namespaces, the same on every kernel (include/linux/proc_ns.h).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Inode number of a namespace of this process.
+fn namespace(kind: &str) -> Option<u64> {
+    fs::metadata(format!("/proc/self/ns/{kind}")).ok().map(|file| file.ino())
+}
+
+/// Both ways to get what is missing; where capabilities are given one by one, all are named that
+/// recording needs here.
+fn permission_hint(missing: Capabilities) -> String {
+    let all = Capabilities::to_trace().and(Capabilities::to_look()).and(missing);
+    let program = std::env::current_exe().unwrap_or_else(|_| "agentsight-rec".into());
+    format!(
+        "run it with sudo, or give the program what it needs: sudo setcap {}+ep {}",
+        all.for_setcap(),
+        program.display()
+    )
 }
 
 fn kernel_release() -> String {
@@ -174,14 +218,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_capability_that_uprobes_need_will_do() {
-        let status = |mask: &str| format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\n");
-        assert_eq!(missing_capabilities(&status("0000000000000000")), ["CAP_SYS_ADMIN"]);
-        // CAP_BPF and CAP_PERFMON.
-        assert_eq!(missing_capabilities(&status("000000c000000000")), ["CAP_SYS_ADMIN"]);
-        assert!(missing_capabilities(&status("0000000000200000")).is_empty());
-        assert!(missing_capabilities(&status("000001fffeffffff")).is_empty());
-        assert!(missing_capabilities("no such line").is_empty());
+    fn what_is_missing_is_named_with_the_command_that_gives_it() {
+        let error = Error::NoUprobes { missing: Capabilities::SYS_ADMIN };
+        assert!(error.to_string().ends_with("without CAP_SYS_ADMIN"), "{error}");
+        let hint = error.hint().unwrap();
+        let expected =
+            "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_sys_admin+ep";
+        assert!(hint.contains(expected), "{hint}");
+        let error = Error::NotPermitted { missing: Capabilities::to_trace() };
+        assert!(error.to_string().ends_with("missing CAP_BPF and CAP_PERFMON"), "{error}");
     }
 
     #[test]

@@ -32,16 +32,21 @@ impl Capture {
 
     pub(super) fn flush_files(&mut self, which: Flush, sink: &mut dyn FnMut(Event)) -> usize {
         let mut count = 0;
-        for key in self.decoder.files().take_ended() {
+        for (key, wanted) in self.decoder.files().take_ended() {
             let bytes = key_bytes(key);
             let map = &self.skel.maps.file_uses;
             let value = map.lookup(&bytes, MapFlags::ANY).ok().flatten();
             let _ = map.delete(&bytes);
-            count += self.report_file(key, value.as_deref(), sink);
+            if wanted {
+                count += self.report_file(key, value.as_deref(), sink);
+            }
             self.decoder.files().forget(key);
         }
         if which == Flush::Everything {
             count += self.report_all_files(sink);
+            // No close(2) tells of the descriptors of processes that have ended. A key begins with
+            // the pid.
+            self.remove_untracked(&self.skel.maps.descriptors, 0);
         }
         self.made[abi::CLASS_FILE_ACCESS] += count as u64;
         count

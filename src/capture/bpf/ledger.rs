@@ -54,8 +54,12 @@ impl ClassLedger {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let (decoded, undecodable) = (&self.decoded, &self.undecodable);
-        let events = decoded.events + decoded.unusable_events + undecodable.events;
-        let bytes = decoded.bytes + decoded.unusable_bytes + undecodable.bytes;
+        let events = decoded.events
+            + decoded.unusable_events
+            + decoded.unselected_events
+            + undecodable.events;
+        let bytes =
+            decoded.bytes + decoded.unusable_bytes + decoded.unselected_bytes + undecodable.bytes;
         self.balances()
             && self.entry.submitted_events == events
             && self.entry.submitted_bytes == bytes

@@ -8,11 +8,12 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, MapCore, MapFlags, MapInfo, ProgramType};
 
 use super::settings;
-use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder};
+use super::skeleton::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel};
 use super::{Error, Options};
 use crate::capture::abi;
 use crate::capture::clock;
 use crate::capture::matching::INTERPRETERS;
+use crate::capture::scope::Users;
 
 /// What the kernel offers beyond the minimum.
 #[derive(Clone, Copy, Debug)]
@@ -39,31 +40,73 @@ pub(super) fn load(options: &Options) -> Result<(AgentsightSkel<'static>, Featur
     check_ring(options.control_ring_bytes)?;
     check_ring(options.io_ring_bytes)?;
     let names = options.names.iter().map(|name| name_key(name)).collect::<Result<Vec<_>, _>>()?;
+    let (users, restrict) = match &options.users {
+        Users::Any => (&[][..], 0),
+        Users::All(uids) => (&uids[..], abi::SELECT_UID),
+        Users::Only(uids) => (&uids[..], abi::SELECT_ONLY_UID),
+    };
     set_printing(options.debug);
 
     let features = Features::probe(options);
-    let mut skel = load_skeleton(options, features)?;
+    let by_cgroup = if options.cgroups.is_empty() { 0 } else { abi::SELECT_CGROUP };
+    let mut skel = load_skeleton(options, features, restrict | by_cgroup)?;
     find_per_cpu_areas(&mut skel);
     for name in INTERPRETERS {
         put_name(&skel, &name_key(name)?, abi::NAME_INTERPRETER)?;
+        put_name(&skel, &name_key(&format!("{name}.exe"))?, abi::NAME_INTERPRETER)?;
+    }
+    for uid in users {
+        put(&skel.maps.wanted_uids, "wanted_uids", &uid.to_ne_bytes(), 1)?;
+    }
+    for id in &options.cgroups {
+        put(&skel.maps.wanted_cgroups, "wanted_cgroups", &id.to_ne_bytes(), 1)?;
     }
     for (name, key) in options.names.iter().zip(&names) {
-        let interpreter = INTERPRETERS.contains(&name.as_str());
+        let name = name.strip_suffix(".exe").unwrap_or(name);
+        let interpreter = INTERPRETERS.contains(&name);
         let flags = abi::NAME_WANTED | if interpreter { abi::NAME_INTERPRETER } else { 0 };
         put_name(&skel, key, flags)?;
     }
     Ok((skel, features))
 }
 
-fn load_skeleton(options: &Options, features: Features) -> Result<AgentsightSkel<'static>, Error> {
+/// How often loading is tried again when a signal interrupted the verifier, which it answers with
+/// EAGAIN. libbpf tries five times for each program by itself.
+const LOAD_RETRIES: u32 = 3;
+
+fn load_skeleton(
+    options: &Options,
+    features: Features,
+    selectors: u32,
+) -> Result<AgentsightSkel<'static>, Error> {
+    let mut retries = LOAD_RETRIES;
+    loop {
+        match open_skeleton(options, features, selectors)?.load() {
+            Ok(skel) => return Ok(skel),
+            Err(error) if retries > 0 && error.kind() == libbpf_rs::ErrorKind::WouldBlock => {
+                retries -= 1;
+            }
+            Err(error) => return Err(Error::from_load(error)),
+        }
+    }
+}
+
+fn open_skeleton(
+    options: &Options,
+    features: Features,
+    selectors: u32,
+) -> Result<OpenAgentsightSkel<'static>, Error> {
     // The skeleton borrows the slot it is opened into. A pointer's worth of memory is given up for
     // each capture instead of making `Capture` refer to itself.
     let slot = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = AgentsightSkelBuilder::default().open(slot).map_err(Error::from_load)?;
     let rodata = open.maps.rodata_data.as_mut().expect("the object has read-only settings");
     rodata.payload_wakeup_bytes = u64::from(options.payload_ring_bytes / 4);
+    rodata.control_wakeup_bytes = u64::from(options.control_ring_bytes / 4);
     rodata.has_attach_cookie = u8::from(features.attach_cookie);
     rodata.force_compat = u8::from(options.force_compat);
+    rodata.selectors = selectors;
+    rodata.decides_later = u8::from(!options.command_lines.is_empty());
     rodata.possible_cpus = libbpf_rs::num_possible_cpus().map_err(Error::from_load)? as u32;
     settings::fill(&mut open, options);
     open.maps
@@ -71,8 +114,9 @@ fn load_skeleton(options: &Options, features: Features) -> Result<AgentsightSkel
         .set_max_entries(options.payload_ring_bytes)
         .and_then(|()| open.maps.control_ring.set_max_entries(options.control_ring_bytes))
         .and_then(|()| open.maps.io_ring.set_max_entries(options.io_ring_bytes))
+        .and_then(|()| open.maps.tracked.set_max_entries(options.tracked_processes))
         .map_err(Error::from_load)?;
-    open.load().map_err(Error::from_load)
+    Ok(open)
 }
 
 /// Lets the programs find the per-CPU parts of memory counters. Without them, resident set sizes
@@ -107,10 +151,12 @@ fn name_key(name: &str) -> Result<[u8; abi::NAME_BYTES], Error> {
 }
 
 fn put_name(skel: &AgentsightSkel<'_>, key: &[u8], flags: u32) -> Result<(), Error> {
-    skel.maps
-        .wanted_names
-        .update(key, &flags.to_ne_bytes(), MapFlags::ANY)
-        .map_err(|source| Error::Map { map: "wanted_names", source })
+    put(&skel.maps.wanted_names, "wanted_names", key, flags)
+}
+
+fn put(map: &impl MapCore, name: &'static str, key: &[u8], value: u32) -> Result<(), Error> {
+    let put = map.update(key, &value.to_ne_bytes(), MapFlags::ANY);
+    put.map_err(|source| Error::Map { map: name, source })
 }
 
 fn attach_cookie_exists() -> bool {

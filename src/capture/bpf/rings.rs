@@ -1,13 +1,14 @@
 //! The reading end of the three rings: waiting, bounded reading, decoding on the way out.
 //!
-//! The control ring wakes its reader at every record. The payload ring does not, unless it fills
-//! fast (`payload_wakeup` in `bpf/emit.h`), so it is read on a timer. Waiting is edge-triggered for
-//! it: level-triggered, a ring that is never quite empty would keep the reader from ever sleeping.
+//! Only the start of a program wakes the reader, or a ring that fills fast (`bpf/emit.h`);
+//! everything else is read on a timer. Waiting is edge-triggered: level-triggered, a ring that is
+//! never quite empty would keep the reader from ever sleeping. In a storm of short programs the
+//! reader rests between two passes, so that it takes many of them at a time.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 
@@ -117,12 +118,18 @@ pub(super) struct Pass {
     pub(super) more: bool,
 }
 
+/// Least time from one pass to the next. A program needs longer than this until it has loaded a TLS
+/// library; a pass costs some tens of microseconds.
+const REST: Duration = Duration::from_millis(1);
+
 /// All rings.
 pub(super) struct Rings {
     control: Ring,
     payload: Ring,
     io: Ring,
     epoll: OwnedFd,
+    /// When the last wait ended.
+    woken: Option<Instant>,
 }
 
 impl Rings {
@@ -134,20 +141,24 @@ impl Rings {
         io: &dyn MapCore,
     ) -> Result<Self, libbpf_rs::Error> {
         let epoll = new_epoll().map_err(libbpf_rs::Error::from)?;
-        add_to_epoll(&epoll, control, libc::EPOLLIN).map_err(libbpf_rs::Error::from)?;
-        add_to_epoll(&epoll, payload, libc::EPOLLIN | libc::EPOLLET)
-            .map_err(libbpf_rs::Error::from)?;
-        add_to_epoll(&epoll, io, libc::EPOLLIN | libc::EPOLLET).map_err(libbpf_rs::Error::from)?;
+        for ring in [control, payload, io] {
+            add_to_epoll(&epoll, ring, libc::EPOLLIN | libc::EPOLLET)
+                .map_err(libbpf_rs::Error::from)?;
+        }
         Ok(Self {
             control: Ring::new(control, control.max_entries() as usize)?,
             payload: Ring::new(payload, payload.max_entries() as usize)?,
             io: Ring::new(io, io.max_entries() as usize)?,
             epoll,
+            woken: None,
         })
     }
 
-    /// Sleeps until there is a control record, another ring fills fast, or the time is over.
-    pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
+    /// Sleeps until a program has started, a ring fills fast, or the time is over.
+    pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        if let Some(woken) = self.woken {
+            std::thread::sleep(REST.saturating_sub(woken.elapsed()).min(timeout));
+        }
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 3];
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: `events` is writable and has the length that is passed.
@@ -161,6 +172,7 @@ impl Rings {
             )
         };
         let error = io::Error::last_os_error();
+        self.woken = Some(Instant::now());
         // A signal ends the wait early; the caller looks at its flags then.
         if ready < 0 && error.kind() != io::ErrorKind::Interrupted {
             return Err(error);

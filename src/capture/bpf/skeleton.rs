@@ -14,7 +14,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/agentsight.skel.rs"));
 }
 
-pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel};
+pub(super) use generated::{AgentsightSkel, AgentsightSkelBuilder, OpenAgentsightSkel, types};
 
 /// Fails to compile when a field of the Rust mirror is not where the C compiler put it.
 macro_rules! prove_layouts {
@@ -40,10 +40,11 @@ const fn size_of_field<Whole, Field>(_project: fn(&Whole) -> &Field) -> usize {
 }
 
 prove_layouts! {
-    EventHeader = event_header { kind pid tid _pad boot_ns process_start_boot_ns comm }
+    EventHeader = event_header { kind pid tid flags boot_ns process_start_boot_ns comm }
     ProcessForkEvent = process_fork_event { header ppid uid }
     ProcessExecEvent = process_exec_event {
         header ppid uid flags exe_bytes cwd_bytes argv_total_bytes argv_offset argv_bytes
+        cgroup_id
     }
     ExecArgvEvent = exec_argv_event { header argv_offset argv_bytes }
     ProcessExitEvent = process_exit_event {

@@ -48,6 +48,8 @@ pub struct Abandoned {
     pub generation_boot_ns: u64,
     /// When the process ended.
     pub ended_ts: WallNanos,
+    /// Whether its process was to be observed at all.
+    pub wanted: bool,
 }
 
 impl Abandoned {
@@ -71,6 +73,10 @@ pub struct Decoded {
     pub unusable_events: u64,
     /// Bytes that cannot be used because what they continue was lost.
     pub unusable_bytes: u64,
+    /// Events of processes that were observed until it was clear that they are not to be.
+    pub unselected_events: u64,
+    /// Bytes of those.
+    pub unselected_bytes: u64,
 }
 
 /// Turns records, in time order, into events.
@@ -154,6 +160,16 @@ impl Decoder {
         std::mem::take(&mut self.abandoned)
     }
 
+    /// Takes back what was handed out of one class since `before`: it is of a process that is not
+    /// to be observed, `header`'s.
+    pub fn unselect(&mut self, class: usize, before: Decoded, header: &EventHeader) {
+        let decoded = &mut self.decoded[class];
+        decoded.unselected_events += decoded.events - before.events;
+        decoded.unselected_bytes += decoded.bytes - before.bytes;
+        (decoded.events, decoded.bytes) = (before.events, before.bytes);
+        self.forget_process(header, false);
+    }
+
     /// Takes one record; `None` for one that only prepares a later one.
     pub fn push(&mut self, record: Record) -> Option<Event> {
         let header = *record.header();
@@ -168,7 +184,7 @@ impl Decoder {
                 return None;
             }
             Record::Exit(event) => {
-                self.forget_process(&header);
+                self.forget_process(&header, true);
                 Body::ProcessExit(exit(&event, self.page_bytes))
             }
             Record::Data { event, data } => Body::Data(self.data(&event, data)),
@@ -281,6 +297,7 @@ impl Decoder {
             argv_lost_bytes: u64::from(event.argv_total_bytes).saturating_sub(area.len() as u64),
             cwd: path(cwd, cwd_truncated).or_else(|| (!cwd_truncated).then(|| "/".to_owned())),
             matched: event.flags & abi::EXEC_MATCHED != 0,
+            cgroup: None,
         }
     }
 
@@ -326,7 +343,7 @@ impl Decoder {
         self.last_conn_id
     }
 
-    fn forget_process(&mut self, header: &EventHeader) {
+    fn forget_process(&mut self, header: &EventHeader, wanted: bool) {
         let pid = header.pid;
         let process_start_boot_ns = header.process_start_boot_ns;
         let first = ConnectionId { pid, process_start_boot_ns, handle: 0, generation_boot_ns: 0 };
@@ -344,9 +361,10 @@ impl Decoder {
                 handle,
                 generation_boot_ns,
                 ended_ts,
+                wanted,
             });
         }
-        self.files.end(process);
+        self.files.end(process, wanted);
     }
 }
 

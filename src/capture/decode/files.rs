@@ -45,7 +45,8 @@ pub struct FileUses {
     anchor: ClockAnchor,
     files: BTreeMap<(u32, Key), Known>,
     processes: HashMap<u32, ProcessId>,
-    ended: Vec<ProcessId>,
+    /// Whether what they did is to be reported.
+    ended: Vec<(ProcessId, bool)>,
 }
 
 type Key = (u64, u64, u32);
@@ -105,15 +106,17 @@ impl FileUses {
         }
     }
 
-    pub(super) fn end(&mut self, process: ProcessId) {
-        self.ended.push(process);
+    /// A process has ended, or is not to be observed any longer and never was to be (`wanted`).
+    pub(super) fn end(&mut self, process: ProcessId, wanted: bool) {
+        self.ended.push((process, wanted));
     }
 
-    /// Keys of what processes have used that ended since the last call.
-    pub fn take_ended(&mut self) -> Vec<FileUseKey> {
+    /// Keys of what processes have used that ended since the last call, and whether that is to be
+    /// reported.
+    pub fn take_ended(&mut self) -> Vec<(FileUseKey, bool)> {
         let ended = std::mem::take(&mut self.ended);
         let mut keys = Vec::new();
-        for process in ended {
+        for (process, wanted) in ended {
             if self.processes.get(&process.pid) == Some(&process) {
                 self.processes.remove(&process.pid);
             }
@@ -123,7 +126,7 @@ impl FileUses {
             keys.extend(
                 of_process
                     .filter(|(_, known)| known.process == process)
-                    .map(|(key, _)| joined(*key)),
+                    .map(|(key, _)| (joined(*key), wanted)),
             );
         }
         keys
@@ -160,7 +163,8 @@ impl FileUses {
             // Its announcement was lost.
             None => self.processes.get(&key.pid).copied(),
         };
-        if before == counts {
+        // What nobody knows was observed only until it was clear that it is not to be.
+        if before == counts || process.is_none() {
             return None;
         }
         access.open_count = counts.opens.saturating_sub(before.opens);
@@ -212,7 +216,7 @@ mod tests {
             kind: abi::EVENT_PATH,
             pid: 7,
             tid: 7,
-            _pad: 0,
+            flags: 0,
             boot_ns: 10,
             process_start_boot_ns: 1,
             comm: [0; abi::EVENT_COMM_BYTES],
@@ -275,8 +279,8 @@ mod tests {
         let mut uses = uses();
         announced(&mut uses, 1, 1, "/a");
         let _ = uses.access(key(1), &used(5, 5, 20));
-        uses.end(process(1));
-        assert_eq!(uses.take_ended(), [key(1)]);
+        uses.end(process(1), true);
+        assert_eq!(uses.take_ended(), [(key(1), true)]);
         assert!(uses.take_ended().is_empty());
         announced(&mut uses, 1, 2, "/b");
         assert_eq!(access(uses.access(key(1), &used(1, 1, 30))).open_count, 1);

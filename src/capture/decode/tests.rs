@@ -49,7 +49,7 @@ fn exec_with(flags: u32, parts: [&[u8]; 3], total: u32, offset: u32) -> Bytes {
     let lengths = parts.map(|part| part.len() as u32);
     let [exe, cwd, argv] = lengths;
     let head = Bytes::header(abi::EVENT_PROCESS_EXEC, 10, 6).u32(9).u32(1000).u32(flags);
-    let head = head.u32(exe).u32(cwd).u32(total).u32(offset).u32(argv);
+    let head = head.u32(exe).u32(cwd).u32(total).u32(offset).u32(argv).u64(77);
     parts.iter().fold(head, |bytes, part| bytes.raw(part))
 }
 
@@ -101,6 +101,23 @@ fn image(decoder: &mut Decoder, bytes: &Bytes) -> Image {
         Body::ProcessExec(image) => image,
         other => panic!("expected an exec, found {other:?}"),
     }
+}
+
+#[test]
+fn what_is_of_an_unselected_process_is_taken_back_from_the_counts() {
+    let mut decoder = decoder();
+    event(&mut decoder, &data(1, 2, 0, 0, b"kept"));
+    let before = decoder.decoded()[abi::CLASS_TLS_DATA];
+    let unselected = data(9, 2, 0, 0, b"dropped");
+    event(&mut decoder, &unselected);
+    let header = *unselected.parse().unwrap().header();
+    decoder.unselect(abi::CLASS_TLS_DATA, before, &header);
+    let expected =
+        Decoded { events: 1, bytes: 4, unselected_events: 1, unselected_bytes: 7, ..before };
+    assert_eq!(decoder.decoded()[abi::CLASS_TLS_DATA], expected);
+    // Nobody will close what the process has left in the kernel's map.
+    let abandoned = decoder.take_abandoned();
+    assert!(abandoned.iter().any(|left| left.handle == 9 && !left.wanted), "{abandoned:?}");
 }
 
 #[test]

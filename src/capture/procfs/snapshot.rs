@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use super::{ProcFs, read_argv};
-use crate::capture::matching::Matcher;
+use crate::capture::scope::{Candidate, Scope, Users};
 use crate::event::ProcessId;
 
 /// Most bytes of a `stat` line: 52 numbers and a name of at most 64 bytes.
@@ -56,21 +56,36 @@ impl ProcFs {
         (!dead).then(|| Entry { id: self.identity(pid, start_ticks), ppid, comm })
     }
 
-    /// The processes of `snapshot` that match by [`Matcher::matches_running`], by pid.
+    /// The processes of `snapshot` that are selected, by pid. Of those that end meanwhile, and of
+    /// those whose user is not known where users count, nothing is selected.
     #[must_use]
-    pub fn matching_processes(&self, snapshot: &Snapshot, matcher: &Matcher) -> Vec<ProcessId> {
-        let matches = |entry: &&Entry| {
+    pub fn selected_processes(&self, snapshot: &Snapshot, scope: &Scope) -> Vec<ProcessId> {
+        let selected = |entry: &&Entry| {
+            let uid = match &scope.users {
+                Users::Any => 0,
+                users => match self.real_uid(entry.id.pid).filter(|uid| users.allow(*uid)) {
+                    Some(uid) => uid,
+                    None => return false,
+                },
+            };
+            let cgroup = (!scope.cgroups.is_empty()).then(|| self.cgroup(entry.id.pid)).flatten();
             let directory = self.directory(entry.id.pid);
             let exe = std::fs::read_link(directory.join("exe")).ok();
             let exe = exe.as_deref().map(super::without_deleted_mark);
             let argv = std::fs::File::open(directory.join("cmdline")).and_then(read_argv);
             let argv = argv.map_or_else(|_| Vec::new(), |(argv, _)| argv);
-            matcher.matches_running(exe.as_deref(), &argv, &entry.comm)
+            scope.selects(&Candidate {
+                uid,
+                exe: exe.as_deref(),
+                argv: &argv,
+                leader_comm: &entry.comm,
+                cgroup: cgroup.as_deref(),
+            })
         };
-        if matcher.is_empty() {
+        if !scope.selects_programs() {
             return Vec::new();
         }
-        snapshot.processes.values().filter(matches).map(|entry| entry.id).collect()
+        snapshot.processes.values().filter(selected).map(|entry| entry.id).collect()
     }
 }
 
@@ -123,6 +138,8 @@ impl Snapshot {
 mod tests {
     use super::super::tests::{ANCHOR, FakeProcess};
     use super::*;
+    use crate::capture::cgroup::Cgroup;
+    use crate::capture::matching::Matcher;
 
     fn pids(ids: impl IntoIterator<Item = ProcessId>) -> Vec<u32> {
         ids.into_iter().map(|id| id.pid).collect()
@@ -176,10 +193,23 @@ mod tests {
         fake(4, "claude").write(root.path());
         fake(5, "vi").with_program(root.path(), "/bin/vi", b"vi\0claude\0");
         let proc = ProcFs::at(root.path(), ANCHOR);
-        let matching =
-            |name| pids(proc.matching_processes(&proc.snapshot(), &Matcher::new([name])));
-        assert_eq!(matching("claude"), [2, 3, 4]);
-        assert_eq!(matching(""), [] as [u32; 0]);
+        let selected = |scope: &Scope| pids(proc.selected_processes(&proc.snapshot(), scope));
+        let named = |name| Scope { names: Matcher::new([name]), ..Scope::default() };
+        assert_eq!(selected(&named("claude")), [2, 3, 4]);
+        assert_eq!(selected(&named("")), [] as [u32; 0]);
+
+        for (pid, uid, cgroup) in [(2, 7, "/a/b"), (3, 8, "/a"), (5, 7, "/")] {
+            let directory = proc.directory(pid);
+            std::fs::write(directory.join("status"), format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\n"))
+                .unwrap();
+            std::fs::write(directory.join("cgroup"), format!("1:cpu:/x\n0::{cgroup}\n")).unwrap();
+        }
+        let cgroups = vec![Cgroup { id: 1, path: "/a".into() }];
+        let in_cgroup = Scope { cgroups, ..Scope::default() };
+        assert_eq!(selected(&in_cgroup), [2, 3]);
+        assert_eq!(selected(&Scope { users: Users::Only(vec![7]), ..in_cgroup.clone() }), [2]);
+        let of_user = Scope { users: Users::All(vec![7]), ..Scope::default() };
+        assert_eq!(selected(&of_user), [2, 5], "4 has no user that is known");
     }
 
     #[test]

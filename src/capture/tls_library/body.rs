@@ -85,12 +85,14 @@ impl Traits {
 }
 
 /// A decoded function.
-struct Body {
-    instructions: Vec<(u64, Instruction)>,
+pub(super) struct Body {
+    /// Its instructions with their addresses, in order.
+    pub(super) instructions: Vec<(u64, Instruction)>,
 }
 
 impl Body {
-    fn decode(image: &Image, extent: &Extent) -> io::Result<Self> {
+    /// Decodes the function at `extent`, as far as its bytes are instructions.
+    pub(super) fn decode(image: &Image, extent: &Extent) -> io::Result<Self> {
         let Range { start, end } = extent.range;
         let code = image.at_address(start, (end - start).min(MAX_FUNCTION_BYTES))?;
         let (mut at, mut instructions) = (0, Vec::new());
@@ -122,14 +124,27 @@ impl Body {
         self.instructions.truncate(foreign.unwrap_or(self.instructions.len()));
     }
 
+    /// Index of the instruction that the byte at `address` belongs to.
+    pub(super) fn index_of(&self, address: u64) -> Option<usize> {
+        let index = self.instructions.partition_point(|&(start, _)| start <= address);
+        let index = index.checked_sub(1)?;
+        let (start, instruction) = self.instructions[index];
+        (address - start < instruction.length as u64).then_some(index)
+    }
+
+    /// The constant that the instruction around `reference` puts into a register.
+    pub(super) fn constant_at(&self, reference: u64) -> Option<u64> {
+        let (address, instruction) = self.instructions[self.index_of(reference)?];
+        instruction.constant(address).map(|(_, value)| value)
+    }
+
     /// The error call whose file name the instruction around `reference` loads; `None` where no
     /// instruction of this function does.
     fn error_call(&self, reference: u64, file_names: &[u64]) -> Option<ErrorCall> {
-        let index = self.instructions.partition_point(|&(address, _)| address <= reference);
-        let index = index.checked_sub(1)?;
+        let index = self.index_of(reference)?;
         let (address, instruction) = self.instructions[index];
         let (register, value) = instruction.constant(address)?;
-        if reference - address >= instruction.length as u64 || !file_names.contains(&value) {
+        if !file_names.contains(&value) {
             return None;
         }
         let known = self.constants_around(index);

@@ -21,13 +21,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
-
-use memchr::{memchr_iter, memmem};
 
 use super::body::{ErrorCall, Traits};
 use super::functions::{Functions, MAX_FUNCTION_BYTES};
-use super::image::{Image, u32_at};
+use super::image::Image;
+use super::references::{MAX_REFERENCES, calls_into, references};
 
 /// `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED` of `err.h`: the connection speaks QUIC.
 const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
@@ -38,10 +36,6 @@ const HANDSHAKE_FAILURE: u64 = 215;
 /// `SSL_R_UNINITIALIZED` of `ssl.h`: neither client nor server yet.
 const UNINITIALIZED: u64 = 226;
 
-/// Most references followed; real files have 24 to 67.
-const MAX_REFERENCES: usize = 1024;
-/// Most calls near the references remembered; real files have some thousands.
-const MAX_CALLS: usize = 1 << 20;
 /// Most callers of one function read; `SSL_peek` has a handful.
 const MAX_CALLERS: usize = 64;
 
@@ -72,55 +66,6 @@ pub(super) fn resolve(image: &Image, file_names: &[u64]) -> io::Result<Resolutio
     let referring = referring_functions(image, &functions, &references, file_names)?;
     let search = Search { image, functions, referring, calls, references: references.len() };
     search.run()
-}
-
-/// Addresses of bytes inside the instructions that take the address of one of `strings`.
-fn references(image: &Image, strings: &[u64]) -> io::Result<BTreeSet<u64>> {
-    let absolute: Vec<[u8; 4]> =
-        strings.iter().filter_map(|&s| u32::try_from(s).ok()).map(u32::to_le_bytes).collect();
-    let absolute: Vec<_> = absolute.iter().map(memmem::Finder::new).collect();
-    let mut found = BTreeSet::new();
-    image.scan(true, 16, |address, code| {
-        for finder in &absolute {
-            // mov $imm32, %r32
-            let moves =
-                finder.find_iter(code).filter(|&at| at > 0 && matches!(code[at - 1], 0xb8..=0xbf));
-            found.extend(moves.map(|at| address + at as u64));
-        }
-        for at in memchr_iter(0x8d, code) {
-            // lea disp32(%rip), %r64
-            let Some(operand) = code.get(at + 1..at + 6) else { continue };
-            if operand[0] & 0xc7 != 5 || at == 0 || code[at - 1] & 0xfb != 0x48 {
-                continue;
-            }
-            let displacement = i64::from(u32_at(operand, 1) as i32);
-            let end = address.wrapping_add(at as u64 + 6);
-            if strings.contains(&end.wrapping_add_signed(displacement)) {
-                found.insert(address + at as u64);
-            }
-        }
-        found.len() <= MAX_REFERENCES
-    })?;
-    Ok(found)
-}
-
-/// Direct calls into `near`, as (address of the call, target). A byte that only looks like a call
-/// hits `near` by chance about once in `2^32 / near.len()`.
-fn calls_into(image: &Image, near: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
-    let mut calls = Vec::new();
-    image.scan(true, 4, |address, code| {
-        for at in memchr_iter(0xe8, code) {
-            let Some(operand) = code.get(at + 1..at + 5) else { continue };
-            let displacement = i64::from(u32_at(operand, 0) as i32);
-            let end = address.wrapping_add(at as u64 + 5);
-            let target = end.wrapping_add_signed(displacement);
-            if near.contains(&target) {
-                calls.push((address + at as u64, target));
-            }
-        }
-        calls.len() <= MAX_CALLS
-    })?;
-    Ok(calls)
 }
 
 /// The functions that hold the references, in order of address.

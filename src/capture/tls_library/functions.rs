@@ -126,13 +126,13 @@ impl UnwindIndex {
 
 /// The length field of the frame description at `address`.
 fn function_length(image: &Image, address: u64) -> io::Result<Option<u64>> {
-    let description = image.at_address(address, 24)?;
+    let description = image.initial_bytes(address, 24)?;
     if description.len() < 24 {
         return Ok(None);
     }
     // The distance to the common part counts backwards from its own field.
     let common = address.wrapping_add(4).wrapping_sub(u64::from(u32_at(&description, 4)));
-    let common = image.at_address(common, 64)?;
+    let common = image.initial_bytes(common, 64)?;
     // Low half of a pointer encoding: how wide the pointer is.
     Ok(match pointer_encoding(&common).map(|encoding| encoding & 0x0f) {
         Some(0x03 | 0x0b) => Some(u64::from(u32_at(&description, 12))),

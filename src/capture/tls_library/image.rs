@@ -29,6 +29,9 @@ const MAX_NOTE_BYTES: u64 = 64 << 10;
 /// Most section headers looked at; more would not have a 16-bit index.
 const MAX_SECTIONS: u64 = 0xffff;
 
+/// Most executable segments that [`Image::sample`] takes pieces of; a linker writes one or two.
+const MAX_SAMPLED_SEGMENTS: usize = 4;
+
 const HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: usize = 56;
 const SECTION_HEADER_BYTES: usize = 64;
@@ -80,11 +83,16 @@ pub(super) struct Image {
     notes: Vec<(u64, u64)>,
     frame_index: Option<u64>,
     sections: Vec<Section>,
+    /// Index of the section that holds the names of sections.
+    section_names: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Section {
+    /// Where its name is among the section names.
+    name: u32,
     kind: u32,
+    address: u64,
     link: u32,
     file_offset: u64,
     bytes: u64,
@@ -102,6 +110,7 @@ impl Image {
             notes: Vec::new(),
             frame_index: None,
             sections: Vec::new(),
+            section_names: 0,
         };
         let Some(header) = image.at_file_offset(0, HEADER_BYTES as u64)? else { return Ok(image) };
         if header[..4] != elf::ELFMAG {
@@ -123,6 +132,11 @@ impl Image {
 
     pub(super) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether its code is what `x86.rs` decodes.
+    pub(super) fn is_x86_64(&self) -> bool {
+        self.kind == (Kind::Elf64 { machine: elf::EM_X86_64 })
     }
 
     /// Address of `.eh_frame_hdr`, where the file has one.
@@ -175,12 +189,15 @@ impl Image {
         let bytes = count.min(MAX_SECTIONS) * SECTION_HEADER_BYTES as u64;
         let Some(table) = self.at_file_offset(table_offset, bytes)? else { return Ok(()) };
         let section = |entry: &[u8]| Section {
+            name: u32_at(entry, 0),
             kind: u32_at(entry, 4),
+            address: u64_at(entry, 16),
             link: u32_at(entry, 40),
             file_offset: u64_at(entry, 24),
             bytes: u64_at(entry, 32),
         };
         self.sections = table.chunks_exact(SECTION_HEADER_BYTES).map(section).collect();
+        self.section_names = usize::from(u16_at(header, 62));
         let notes = self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE);
         self.notes.extend(notes.map(|s| (s.file_offset, s.bytes)));
         Ok(())
@@ -211,8 +228,23 @@ impl Image {
     /// Up to `bytes` bytes of a loaded, unwritable segment from `address` on; fewer at its end,
     /// none outside of any.
     pub(super) fn at_address(&self, address: u64, bytes: u64) -> io::Result<Vec<u8>> {
-        let unwritable = |s: &&Segment| !s.writable && s.contains(address);
-        let Some(segment) = self.segments.iter().find(unwritable) else { return Ok(Vec::new()) };
+        self.bytes_of(|segment| !segment.writable, address, bytes)
+    }
+
+    /// The same for any loaded segment, as it is before relocation: some linkers put tables that
+    /// nobody writes among data.
+    pub(super) fn initial_bytes(&self, address: u64, bytes: u64) -> io::Result<Vec<u8>> {
+        self.bytes_of(|_| true, address, bytes)
+    }
+
+    fn bytes_of(
+        &self,
+        wanted: impl Fn(&Segment) -> bool,
+        address: u64,
+        bytes: u64,
+    ) -> io::Result<Vec<u8>> {
+        let holding = |segment: &&Segment| wanted(segment) && segment.contains(address);
+        let Some(segment) = self.segments.iter().find(holding) else { return Ok(Vec::new()) };
         let inside = address - segment.address;
         let bytes = bytes.min(segment.bytes - inside);
         Ok(self.at_file_offset(segment.file_offset + inside, bytes)?.unwrap_or_default())
@@ -240,10 +272,29 @@ impl Image {
         &self,
         code_only: bool,
         overlap: usize,
+        look: impl FnMut(u64, &[u8]) -> bool,
+    ) -> io::Result<()> {
+        self.scan_where(|segment| segment.executable || !code_only, overlap, look)
+    }
+
+    /// The same for the segments without code: where most linkers put constants, and small beside the
+    /// others in large programs.
+    pub(super) fn scan_constants(
+        &self,
+        overlap: usize,
+        look: impl FnMut(u64, &[u8]) -> bool,
+    ) -> io::Result<()> {
+        self.scan_where(|segment| !segment.executable, overlap, look)
+    }
+
+    fn scan_where(
+        &self,
+        wanted: impl Fn(&Segment) -> bool,
+        overlap: usize,
         mut look: impl FnMut(u64, &[u8]) -> bool,
     ) -> io::Result<()> {
         let mut buffer = vec![0; WINDOW_BYTES];
-        let wanted = |s: &&Segment| !s.writable && (s.executable || !code_only);
+        let wanted = |s: &&Segment| !s.writable && wanted(s);
         for segment in self.segments.iter().filter(wanted) {
             let mut inside = 0;
             loop {
@@ -264,6 +315,45 @@ impl Image {
             }
         }
         Ok(())
+    }
+
+    /// The headers and pieces of the executable segments, evenly spread: enough to tell builds apart
+    /// that claim the same build-id, and quick to read.
+    pub(super) fn sample(&self) -> io::Result<Vec<u8>> {
+        const PIECES: u64 = 32;
+        const PIECE_BYTES: u64 = 4096;
+        let mut sample = Vec::new();
+        let mut add = |offset: u64, bytes: u64| -> io::Result<()> {
+            let bytes = bytes.min(self.file_bytes.saturating_sub(offset));
+            sample.extend(self.at_file_offset(offset, bytes)?.unwrap_or_default());
+            Ok(())
+        };
+        add(0, PIECE_BYTES)?;
+        let code = self.segments.iter().filter(|segment| segment.executable);
+        for segment in code.take(MAX_SAMPLED_SEGMENTS) {
+            for piece in 0..PIECES {
+                let inside = segment.bytes / PIECES * piece;
+                add(segment.file_offset.saturating_add(inside), PIECE_BYTES)?;
+            }
+        }
+        Ok(sample)
+    }
+
+    /// Where the section of this name is in memory, and its bytes as the file has them, before any
+    /// relocation. `None` where there is none or the file does not hold it.
+    pub(super) fn section(&self, name: &[u8]) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let Some(names) = self.sections.get(self.section_names) else { return Ok(None) };
+        let Some(names) = self.at_file_offset(names.file_offset, names.bytes)? else {
+            return Ok(None);
+        };
+        let is_it = |section: &&Section| {
+            let rest = names.get(section.name as usize..).unwrap_or_default();
+            section.kind != elf::SHT_NOBITS
+                && rest.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0))
+        };
+        let Some(section) = self.sections.iter().find(is_it) else { return Ok(None) };
+        let bytes = self.at_file_offset(section.file_offset, section.bytes)?;
+        Ok(bytes.map(|bytes| (section.address, bytes)))
     }
 
     /// The defined function symbols of `.dynsym` and `.symtab` whose name passes `wanted`, at most

@@ -1,5 +1,6 @@
-//! ELF images built in memory for tests: a fake BoringSSL, assembled byte by byte, and files with
-//! symbol tables. Only the shape is BoringSSL's: reasons, lines, calls and stores.
+//! ELF images built in memory for tests: fake libraries, assembled byte by byte, and files with symbol
+//! tables. Only the shape is that of BoringSSL, OpenSSL or rustls: names, reasons, lines, calls,
+//! loads and stores.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,8 @@ pub(super) const CODE_OFFSET: u64 = 0x2000;
 const CODE_SKEW: u64 = 0x1000;
 const FILE_NAME: &[u8] = b"/build/vendor/boringssl/ssl/ssl_lib.cc\0";
 const FILE_NAME_OFFSET: u64 = 0x400;
+/// Where strings stand that functions or tests ask for.
+const TEXTS_OFFSET: u64 = 0x440;
 const FRAME_INDEX_OFFSET: u64 = 0x600;
 const FRAMES_OFFSET: u64 = 0xa00;
 
@@ -45,6 +48,7 @@ impl Style {
 enum Target {
     Function(&'static str),
     FileName,
+    Text(&'static str),
 }
 
 /// One function being assembled.
@@ -74,6 +78,11 @@ impl Function {
         function
     }
 
+    /// A function of nothing yet, not even what it begins with.
+    pub(super) fn bare(name: &'static str, style: Style) -> Self {
+        Self { name, style, code: Vec::new(), fixups: Vec::new(), framed: false }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.code.len()
     }
@@ -90,6 +99,15 @@ impl Function {
 
     pub(super) fn call(self, name: &'static str) -> Self {
         self.emit(&[0xe8]).fixup(Target::Function(name))
+    }
+
+    pub(super) fn jump(self, name: &'static str) -> Self {
+        self.emit(&[0xe9]).fixup(Target::Function(name))
+    }
+
+    /// `lea text(%rip), %rdx`
+    pub(super) fn takes(self, text: &'static str) -> Self {
+        self.emit(&[0x48, 0x8d, 0x15]).fixup(Target::Text(text))
     }
 
     /// `if (…) { ERR_put_error(16, 0, reason, file, line); return -1; }`
@@ -157,6 +175,29 @@ impl Linked {
 
 /// Lays the functions out in the order given, resolves their references and wraps them in ELF.
 pub(super) fn link(style: Style, functions: Vec<Function>) -> Linked {
+    link_with(style, functions, &[])
+}
+
+/// The same with some strings that no function takes.
+pub(super) fn link_with(style: Style, functions: Vec<Function>, texts: &[&'static str]) -> Linked {
+    let fixups = || functions.iter().flat_map(|function| &function.fixups);
+    let mut wanted: Vec<&'static str> = texts.to_vec();
+    for (_, target) in fixups() {
+        if let Target::Text(text) = target
+            && !wanted.contains(text)
+        {
+            wanted.push(text);
+        }
+    }
+    let is_boringssl = wanted.is_empty();
+    // Every string stands between two zero bytes.
+    let (mut strings, mut places) = (vec![0], BTreeMap::new());
+    for text in wanted {
+        places.insert(text, TEXTS_OFFSET + strings.len() as u64);
+        strings.extend(text.as_bytes());
+        strings.push(0);
+    }
+    assert!(TEXTS_OFFSET + strings.len() as u64 <= FRAME_INDEX_OFFSET, "no room for the strings");
     let base = style.base();
     let code_address = base + CODE_OFFSET + CODE_SKEW;
     let (mut code, mut ranges) = (Vec::new(), BTreeMap::new());
@@ -176,6 +217,7 @@ pub(super) fn link(style: Style, functions: Vec<Function>) -> Linked {
             let target = match target {
                 Target::Function(name) => code_address + ranges[name].start as u64,
                 Target::FileName => base + FILE_NAME_OFFSET,
+                Target::Text(text) => base + places[text],
             };
             let absolute = code[at - 1] & 0xf8 == 0xb8;
             let next = code_address + at as u64 + 4;
@@ -184,7 +226,10 @@ pub(super) fn link(style: Style, functions: Vec<Function>) -> Linked {
         }
     }
     let mut bytes = vec![0; CODE_OFFSET as usize];
-    put(&mut bytes, FILE_NAME_OFFSET, FILE_NAME);
+    if is_boringssl {
+        put(&mut bytes, FILE_NAME_OFFSET, FILE_NAME);
+    }
+    put(&mut bytes, TEXTS_OFFSET, &strings);
     let mut headers = vec![
         program_header(1, 4, 0, base, CODE_OFFSET),
         program_header(1, 5, CODE_OFFSET, code_address, code.len() as u64),

@@ -10,7 +10,7 @@ use super::image::Image;
 use super::synthetic::{CODE_OFFSET, Function, Linked, Style, link, with_symbols};
 use super::{Library, Outcome, Role, find};
 
-fn find_bytes(bytes: &[u8]) -> Outcome {
+pub(super) fn find_bytes(bytes: &[u8]) -> Outcome {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     find(file.path()).unwrap()

@@ -5,6 +5,11 @@
 //! bytes of unknown files: every byte sequence gives an instruction or `None`, and nothing is read
 //! beyond the slice. It does not model flags, timing or most semantics.
 
+mod effects;
+mod operands;
+
+pub(super) use effects::Effect;
+
 /// `rsp`, as a register number.
 const RSP: u8 = 4;
 
@@ -15,6 +20,9 @@ pub(super) struct Memory {
     pub(super) base: Option<u8>,
     /// Whether the displacement counts from the end of the instruction.
     pub(super) rip_relative: bool,
+    /// Whether an index register is added, so that the place is not the displacement alone away
+    /// from the base.
+    pub(super) indexed: bool,
     /// Displacement in bytes.
     pub(super) displacement: i32,
 }
@@ -101,10 +109,13 @@ impl Instruction {
             return Some(());
         }
         let mut base = Some(low | prefixes.base_high);
-        let mut rip_relative = false;
+        let (mut rip_relative, mut indexed) = (false, false);
         let mut displacement_bytes = [0, 1, 4][usize::from(mode)];
         if low == RSP {
-            let sib_base = cursor.byte()? & 7;
+            let sib = cursor.byte()?;
+            let sib_base = sib & 7;
+            // Index 4 without REX.X is none.
+            indexed = (sib >> 3) & 7 | prefixes.index_high != RSP;
             base = Some(sib_base | prefixes.base_high);
             if sib_base == 5 && mode == 0 {
                 base = None;
@@ -117,7 +128,7 @@ impl Instruction {
         }
         // Fits: at most four bytes were read.
         let displacement = cursor.signed(displacement_bytes)? as i32;
-        self.place = Some(Place::Memory(Memory { base, rip_relative, displacement }));
+        self.place = Some(Place::Memory(Memory { base, rip_relative, indexed, displacement }));
         Some(())
     }
 
@@ -241,6 +252,8 @@ struct Prefixes {
     vector: bool,
     /// 8 where REX.R (or its VEX form) extends the register half of ModRM, else 0.
     register_high: u8,
+    /// 8 where REX.X extends the index register, else 0.
+    index_high: u8,
     /// 8 where REX.B extends the base, r/m or opcode register, else 0.
     base_high: u8,
 }
@@ -254,6 +267,7 @@ impl Prefixes {
             operand_16: false,
             vector: false,
             register_high: 0,
+            index_high: 0,
             base_high: 0,
         };
         let mut byte = cursor.byte()?;
@@ -266,6 +280,7 @@ impl Prefixes {
             0x40..=0x4f => {
                 prefixes.wide = byte & 8 != 0;
                 prefixes.register_high = (byte & 4) << 1;
+                prefixes.index_high = (byte & 2) << 2;
                 prefixes.base_high = (byte & 1) << 3;
                 byte = cursor.byte()?;
             }
@@ -295,11 +310,13 @@ impl Prefixes {
             0xc5 => self.map = 1,
             0xc4 => {
                 self.map = payload & 0x1f;
+                self.index_high = (!payload & 0x40) >> 3;
                 self.base_high = (!payload & 0x20) >> 2;
                 self.wide = cursor.byte()? & 0x80 != 0;
             }
             _ => {
                 self.map = payload & 7;
+                self.index_high = (!payload & 0x40) >> 3;
                 self.base_high = (!payload & 0x20) >> 2;
                 self.wide = cursor.byte()? & 0x80 != 0;
                 cursor.byte()?;

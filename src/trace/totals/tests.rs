@@ -75,8 +75,9 @@ fn the_last_outcome_of_a_binary_counts_and_dull_ones_give_way() {
     events.push(probe("/lib/late", ProbeState::Absent));
     let totals = totals(&events);
     assert_eq!(totals.probes.binaries.len(), MOST_PROBES);
-    assert_eq!(totals.probes.binaries["/bin/agent"].state, ProbeState::Attached);
-    assert!(!totals.probes.binaries.contains_key("/lib/late"));
+    let of = |path: &str| totals.probes.binaries.values().find(|probe| probe.path == path);
+    assert_eq!(of("/bin/agent").unwrap().state, ProbeState::Attached);
+    assert_eq!(of("/lib/late"), None);
     let rows = [("absent", MOST_PROBES as u64 + 1), ("attached", 1), ("unresolved", 1)];
     assert_eq!(totals.probes.rows, BTreeMap::from(rows));
 }
@@ -148,4 +149,29 @@ proptest! {
             prop_assert_eq!(reread(&totals).unwrap(), totals);
         }
     }
+}
+
+#[test]
+fn every_library_of_a_binary_is_listed_in_place_of_the_belief_that_it_has_none() {
+    let of_library = |library: Option<&str>, state| {
+        let mut event = probe("/bin/agent", state);
+        let Body::Probe(probe) = &mut event.body else { panic!() };
+        probe.library = library.map(str::to_owned);
+        event
+    };
+    let totals = totals(&[
+        of_library(None, ProbeState::Absent),
+        of_library(Some("openssl"), ProbeState::Attached),
+        of_library(Some("rustls"), ProbeState::Unresolved),
+        of_library(Some("rustls"), ProbeState::Attached),
+    ]);
+    let listed: Vec<_> = totals
+        .probes
+        .binaries
+        .values()
+        .map(|probe| (probe.library.as_deref(), probe.state))
+        .collect();
+    let attached = ProbeState::Attached;
+    assert_eq!(listed, [(Some("openssl"), attached), (Some("rustls"), attached)]);
+    assert_eq!(reread(&totals).unwrap(), totals);
 }

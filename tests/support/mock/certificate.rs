@@ -10,9 +10,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::ALL_VERSIONS;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::version::TLS12;
 
 /// Names the leaf is valid for: loopback and the endpoints agents use when not told otherwise.
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "api.anthropic.com", "api.openai.com"];
@@ -67,11 +69,15 @@ impl Certificates {
         &self.ca_der
     }
 
-    /// TLS 1.2 and 1.3, offering HTTP/1.1 only.
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, Box<dyn Error + Send + Sync>> {
+    /// TLS 1.2 and, unless `tls12_only`, 1.3; offering HTTP/1.1 only.
+    pub fn server_config(
+        &self,
+        tls12_only: bool,
+    ) -> Result<Arc<ServerConfig>, Box<dyn Error + Send + Sync>> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.clone()));
+        let versions = if tls12_only { &[&TLS12][..] } else { ALL_VERSIONS };
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_single_cert(vec![self.leaf_der.clone()], key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

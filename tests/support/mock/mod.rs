@@ -13,10 +13,12 @@ pub mod connection;
 pub mod http;
 pub mod openai;
 pub mod response;
+pub mod responses;
 pub mod script;
 pub mod script_file;
 pub mod split;
 pub mod truth;
+pub mod websocket;
 pub mod wire;
 
 use std::io;
@@ -50,6 +52,8 @@ pub struct Options {
     pub port: u16,
     /// Keep the plaintext of every connection in memory, for tests that compare parts of it.
     pub keep_plaintext: bool,
+    /// Speak no TLS later than 1.2.
+    pub tls12_only: bool,
     /// Write each finished exchange and connection here as one line of JSON.
     pub truth_lines: Option<Box<dyn io::Write + Send>>,
 }
@@ -63,7 +67,7 @@ impl Server {
     /// Listens as `options` say and answers by `script`.
     pub fn start_with(script: Script, options: Options) -> io::Result<Self> {
         let certificates = Certificates::generate().map_err(io::Error::other)?;
-        let tls = certificates.server_config().map_err(io::Error::other)?;
+        let tls = certificates.server_config(options.tls12_only).map_err(io::Error::other)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         let address = listener.local_addr()?;
         let log = Log::new(options.keep_plaintext, options.truth_lines);

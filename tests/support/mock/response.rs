@@ -12,8 +12,9 @@ use super::connection::Service;
 use super::http::{self, Framing, Request};
 use super::script::{Delivery, Failure, OPENAI_PATH, Reply, Rule};
 use super::truth::now;
+use super::websocket::{self, Frames, Message};
 use super::wire::Wire;
-use super::{anthropic, openai};
+use super::{anthropic, openai, responses};
 
 /// One response under way.
 pub struct Response<'a, 'w> {
@@ -47,7 +48,47 @@ impl Response<'_, '_> {
             Reply::Document { status, content_type, body } => {
                 self.send_document(*status, content_type, Vec::new(), body, Known::default())
             }
+            Reply::WebSocket(answer) => self.serve_messages(answer),
         }
+    }
+
+    /// Changes to a WebSocket and serves it to its end.
+    fn serve_messages(&mut self, answer: &Answer) -> io::Result<End> {
+        let key = self.request.header("sec-websocket-key").unwrap_or_default();
+        let fields = [
+            ("upgrade", "websocket".to_owned()),
+            ("connection", "Upgrade".to_owned()),
+            ("sec-websocket-accept", websocket::accept_key(key)),
+        ];
+        let fields: Vec<_> = fields.map(|(name, value)| (name.to_owned(), value)).into();
+        self.service.log.note(self.wire.id(), |exchange| {
+            exchange.status = 101;
+            exchange.first_byte_ts = Some(now());
+            exchange.end_ts = Some(now());
+            exchange.complete = true;
+        });
+        let delivery = &self.rule.delivery;
+        self.wire.send(&http::response_head(101, &fields), delivery.write_bytes)?;
+        let mut frames = Frames::default();
+        while let Some(message) = frames.next(self.wire)? {
+            let request = match message {
+                Message::Text(text) => serde_json::from_slice::<Value>(&text).unwrap_or_default(),
+                Message::Reply { frame, last } => {
+                    self.wire.send(&frame, delivery.write_bytes)?;
+                    if last {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let number = self.service.next_answer();
+            let silent = Answer::default();
+            let answer = if request["generate"] == false { &silent } else { answer };
+            for event in responses::events(answer, number) {
+                self.wire.send(&websocket::text(&event.to_string()), delivery.write_bytes)?;
+            }
+        }
+        Ok(End::Closed)
     }
 
     fn is_openai(&self) -> bool {

@@ -109,6 +109,9 @@ pub enum Reply {
         /// Body.
         body: Vec<u8>,
     },
+    /// A WebSocket: every request message of the Responses API gets the events of this answer, one
+    /// message each; one that asks for nothing to be generated gets those of an empty one.
+    WebSocket(Answer),
 }
 
 /// An API's error response.
