@@ -12,6 +12,10 @@ use crate::time::WallNanos;
 /// 5.2, RFC 5246 section 6.2.3), and some padding.
 const RECORD_OVERHEAD_BYTES: u64 = 40;
 
+/// A record has at least this much content where it is not alone in its call: servers begin with
+/// records that fit a network packet. Libraries that hand out several records per call exist.
+const SMALL_RECORD_BYTES: u64 = 1 << 10;
+
 /// What goes through a connection beside records of the application: handshake with certificates,
 /// session tickets, alerts.
 const HANDSHAKE_BYTES: u64 = 16 << 10;
@@ -94,8 +98,8 @@ impl ConnectionRow {
     }
 
     /// Plaintext of TLS that is missing: `gaps`, and what of the bytes on the wire neither plaintext
-    /// nor the overhead of its records nor a handshake explains. A library hands out at most one
-    /// record per call, and makes at least one of each that it is given.
+    /// nor the overhead of its records nor a handshake explains. How many records there were is not
+    /// known, only how many at most: more is missing rather than less.
     pub(super) fn missing_tls_bytes(
         &self,
         link: Option<Link<'_>>,
@@ -110,8 +114,9 @@ impl ConnectionRow {
         let Some(Link { flow, .. }) = link else {
             return if has_unlinked { None } else { unexplained(0) };
         };
-        let overhead = flow.calls.saturating_mul(RECORD_OVERHEAD_BYTES);
         let plaintext = flow.read.bytes.saturating_add(flow.written.bytes);
+        let records = flow.calls.saturating_add(plaintext / SMALL_RECORD_BYTES);
+        let overhead = records.saturating_mul(RECORD_OVERHEAD_BYTES);
         let unexplained = unexplained(plaintext.saturating_add(overhead)).unwrap_or(0);
         Some(gaps.saturating_add(unexplained))
     }
