@@ -218,7 +218,7 @@ pub const CONNECTIONS: Table<ConnectionRow> = Table {
             "host",
             Cell::Text(|x| opt_text(&x.host)),
             "Name of the host at the other end, without port, as host_source knows it.",
-            "nothing names it",
+            "nothing names it, as with most accepted connections",
         ),
         Column::new(
             "host_source",

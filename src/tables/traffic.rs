@@ -12,7 +12,7 @@ use super::connection::{ConnectionRow, HostSource, Link};
 use crate::event::{Body, ChannelType, Direction, Event, ProcessId, Source, StreamData};
 use crate::reconstruct::client_hello::ClientHello;
 use crate::reconstruct::dns::{DnsData, DnsResponse};
-use crate::reconstruct::finding::Exchange;
+use crate::reconstruct::finding::{Exchange, Perspective};
 use crate::time::WallNanos;
 
 /// The kinds of events that [`Traffic`] is made of.
@@ -123,6 +123,10 @@ impl Traffic {
 
     /// Takes in an exchange for the host that it names.
     pub fn exchange(&mut self, exchange: &Exchange) {
+        // What a server is asked for names itself.
+        if exchange.perspective == Perspective::Server {
+            return;
+        }
         if let (Some(flow), Some(host)) = (self.flows.get_mut(&exchange.conn_id), &exchange.host) {
             flow.host.get_or_insert_with(|| without_port(host).to_owned());
         }
@@ -353,7 +357,13 @@ impl Flow {
             Source::TlsHello => {
                 self.is_tls = true;
                 if self.hello.is_none() {
-                    self.hello = ClientHello::parse(&data.data);
+                    let hello = ClientHello::parse(&data.data);
+                    let sent = data.direction == Direction::Write;
+                    // A hello that was received names this end.
+                    self.hello = hello.map(|hello| ClientHello {
+                        server_name: hello.server_name.filter(|_| sent),
+                        ..hello
+                    });
                 }
             }
             Source::Dns => self.is_dns = true,
@@ -374,4 +384,104 @@ fn without_port(authority: &str) -> &str {
         _ => authority,
     };
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Role;
+    use crate::tables::channel::tests::{channels, closed, event, opened, process};
+
+    fn data(ts: i64, pid: u32, source: Source, direction: Direction, data: &[u8]) -> Event {
+        let data = StreamData {
+            source,
+            conn_id: if source == Source::Dns { 90 } else { 1 },
+            direction,
+            stream_offset: 0,
+            data_bytes: data.len() as u64,
+            lost_bytes: 0,
+            data: data.to_vec(),
+            library: String::new(),
+            fd: None,
+            call_ts: vec![],
+            call_bytes: vec![],
+        };
+        event(ts, pid, Body::Data(data))
+    }
+
+    /// That the name `label` has the address 192.0.2.7.
+    fn answer(ts: i64, pid: u32, label: &str) -> Event {
+        let head = [0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let name = [&[label.len() as u8], label.as_bytes(), &[0]].concat();
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 7];
+        let message = [&head[..], &name, &[0, 1, 0, 1], &record].concat();
+        data(ts, pid, Source::Dns, Direction::Read, &message)
+    }
+
+    /// The row of connection 1 of process 10 to 192.0.2.7, made at 50.
+    fn row(role: Role, traffic: &[Event]) -> ConnectionRow {
+        let addresses = ("192.0.2.1:4000", "192.0.2.7:443");
+        let channels = channels(&[
+            opened((50, 10, 1), 4, (ChannelType::Tcp, role), addresses),
+            closed(90, 1, 700, 70),
+        ]);
+        let mut all = Traffic::default();
+        traffic.iter().for_each(|event| all.push(event));
+        let rows = all.rows(&channels, |_| None);
+        rows.into_iter().find(|row| row.conn_id == 1).unwrap()
+    }
+
+    fn host(role: Role, traffic: &[Event]) -> Option<(String, &'static str)> {
+        let row = row(role, traffic);
+        row.host.zip(row.host_source.map(HostSource::as_str))
+    }
+
+    #[test]
+    fn an_address_has_the_name_that_was_answered_last_before_and_best_to_the_process_itself() {
+        let named = |name: &str| Some((name.to_owned(), "dns"));
+        let answers = [answer(10, 20, "a"), answer(20, 20, "b"), answer(60, 20, "late")];
+        assert_eq!(host(Role::Connect, &answers), named("b"));
+        let own = [&[answer(5, 10, "own")][..], &answers].concat();
+        assert_eq!(host(Role::Connect, &own), named("own"));
+        assert_eq!(host(Role::Connect, &[answer(60, 10, "late")]), None);
+    }
+
+    #[test]
+    fn a_hello_names_the_other_end_only_where_it_was_sent() {
+        let hello = crate::reconstruct::client_hello::made(
+            &[crate::reconstruct::client_hello::made_server_name(b"host.test")],
+            1 << 14,
+        );
+        let sent = data(51, 10, Source::TlsHello, Direction::Write, &hello);
+        let named = Some(("host.test".to_owned(), "sni"));
+        assert_eq!(host(Role::Connect, &[answer(10, 10, "a"), sent]), named);
+        let received = data(51, 10, Source::TlsHello, Direction::Read, &hello);
+        assert_eq!(host(Role::Accept, std::slice::from_ref(&received)), None);
+        assert_eq!(row(Role::Accept, &[received]).protocol, Some("tls"));
+    }
+
+    #[test]
+    fn what_is_spoken_follows_from_what_was_recorded_of_it() {
+        assert_eq!(row(Role::Connect, &[]).protocol, Some("other"));
+        let get = data(51, 10, Source::Socket, Direction::Write, b"GET / HTTP/1.1\r\n");
+        let http = row(Role::Connect, &[get]);
+        assert_eq!((http.protocol, http.wire), (Some("http"), Some((700, 70))));
+        assert_eq!(http.process, Some(process(10)));
+    }
+
+    #[test]
+    fn hosts_are_told_without_their_port() {
+        for (authority, host) in [
+            ("example.test", "example.test"),
+            ("example.test:8080", "example.test"),
+            ("[::1]:80", "::1"),
+            ("[::1]", "::1"),
+            ("192.0.2.1:1", "192.0.2.1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(authority), host, "{authority}");
+        }
+        assert_eq!(port("[::1]:53"), Some(53));
+        assert_eq!(port("/run/socket"), None);
+    }
 }

@@ -178,7 +178,12 @@ fn channels_and_files() -> Vec<Body> {
         Body::ChannelClose { conn_id: 20, read_bytes: 900, written_bytes: 31_000 },
         data(Source::Socket, 21, Direction::Write, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"),
         data(Source::Stdio, 22, Direction::Read, b"{\"jsonrpc\":\"2.0\"}\n"),
-        data(Source::Dns, 23, Direction::Read, &[0, 1, 0x81, 0x83, 0, 0, 0, 0, 0, 0, 0, 0]),
+        data(
+            Source::Dns,
+            23,
+            Direction::Read,
+            &[0, 1, 0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1],
+        ),
         Body::FileOp(FileOp {
             operation: PathOperation::Rename,
             path: Some("/tmp/a".to_owned()),
