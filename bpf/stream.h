@@ -130,8 +130,7 @@ static __always_inline void output_hole(struct data_event *event, struct ledger_
  */
 __weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
 {
-	struct call_key key = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, &key);
+	struct active_call *call = call_at(level);
 	struct ledger_entry *entry;
 	int failed;
 
@@ -199,11 +198,11 @@ static __always_inline struct connection *connection_of(const struct connection_
  * The call at `level` of this thread moves `bytes`: completes its record but for the data, and
  * advances the stream. Returns the call; 0 if the bytes cannot be kept, which is counted.
  */
-static __always_inline struct active_call *advance(const struct call_key *place, __u64 bytes)
+static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
 {
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, place);
-	struct tracked_process *process = scope_of(place->thread >> 32);
-	struct connection_key key = { .pid = place->thread >> 32 };
+	struct connection_key key = { .pid = bpf_get_current_pid_tgid() >> 32 };
+	struct tracked_process *process = scope_of(key.pid);
+	struct active_call *call = call_at(level);
 	struct connection *connection;
 
 	if (!call || !process || !bytes)
@@ -214,8 +213,9 @@ static __always_inline struct active_call *advance(const struct call_key *place,
 		count_map_full(call->class, bytes);
 		return 0;
 	}
-	fill_header(&call->event.header, call->kind,
-		    (struct task_struct *)bpf_get_current_task());
+	if (call->class == CLASS_TLS_DATA)
+		link_to_socket(call, &key, connection);
+	fill_own_header(&call->event.header, call->kind, process);
 	call->event.generation_boot_ns = connection->generation_boot_ns;
 	/* One thread at a time reads, and one writes: libraries demand it of their users. */
 	if (call->event.direction == DIRECTION_READ) {
@@ -225,8 +225,6 @@ static __always_inline struct active_call *advance(const struct call_key *place,
 		call->event.stream_offset = connection->stream_offset[DIRECTION_WRITE];
 		connection->stream_offset[DIRECTION_WRITE] += bytes;
 	}
-	if (call->class == CLASS_TLS_DATA)
-		link_to_socket(call, &key, connection);
 	return call;
 }
 
@@ -237,8 +235,7 @@ static __always_inline struct active_call *advance(const struct call_key *place,
  */
 __weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = advance(&place, bytes);
+	struct active_call *call = advance(level, bytes);
 
 	if (call)
 		output_call(call, data, bytes, level);
@@ -248,8 +245,7 @@ __weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
 /* The same for bytes that are not captured, for `cause` (LOSS_*): a hole of known place. */
 __weak __noinline int record_hole(__u64 bytes, __u32 level, __u32 cause)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = advance(&place, bytes);
+	struct active_call *call = advance(level, bytes);
 	struct ledger_entry *entry;
 
 	if (!call)
@@ -264,30 +260,28 @@ __weak __noinline int record_hole(__u64 bytes, __u32 level, __u32 cause)
 
 /*
  * Makes the call of this thread that is no call of a nested function: for a program that records
- * what it sees at once. record_bytes(data, bytes, DIRECT_LEVEL) may follow, end_direct must. 0 when
- * there is no room, which is counted.
+ * what it sees at once. record_bytes(data, bytes, DIRECT_LEVEL) may follow. 0 when there is no room,
+ * which is counted.
  */
 static __always_inline struct active_call *begin_direct(__u64 handle, __u8 direction, __u32 class,
 							__u32 kind)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = DIRECT_LEVEL };
-	struct active_call call = { .class = class, .kind = kind };
+	struct thread_state *state = enter_thread();
+	struct active_call *call;
 
-	call.event.handle = handle;
-	call.event.direction = direction;
-	call.event.fd = NO_FD;
-	if (bpf_map_update_elem(&active_calls, &place, &call, BPF_ANY)) {
+	if (!state) {
 		count_map_full(class, 0);
 		return 0;
 	}
-	return bpf_map_lookup_elem(&active_calls, &place);
-}
-
-static __always_inline void end_direct(void)
-{
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = DIRECT_LEVEL };
-
-	bpf_map_delete_elem(&active_calls, &place);
+	call = &state->calls[DIRECT_LEVEL];
+	call->class = class;
+	call->kind = kind;
+	call->socket = 0;
+	call->event.handle = handle;
+	call->event.direction = direction;
+	call->event.library = 0;
+	call->event.fd = NO_FD;
+	return call;
 }
 
 /*

@@ -30,6 +30,7 @@ use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::known::Known;
+use crate::capture::package;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::capture::scope::Scope;
 use crate::event::{Body, Fork};
@@ -341,6 +342,7 @@ impl Session {
             }
             if now >= ledger_due {
                 self.read_ledger()?;
+                self.check_plaintext(say);
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= files_due {
@@ -500,6 +502,18 @@ impl Session {
             self.intake.take_own(loss);
         }
         Ok(())
+    }
+
+    /// Tells of programs that make TLS connections and show no plaintext, and records it.
+    fn check_plaintext(&mut self, say: &mut dyn FnMut(&str)) {
+        for warning in self.intake.self_check.due(self.intake.now()) {
+            let directory = self.proc.directory(warning.process.pid);
+            let version = package::find(&directory, Path::new(&warning.exe))
+                .and_then(|package| package.version);
+            say(&warning.line(version.as_deref()));
+            let (process, comm) = (warning.process, warning.comm.clone());
+            self.intake.take_now(Some(process), Some(comm), Body::Probe(warning.probe()));
+        }
     }
 
     fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {
