@@ -15,6 +15,7 @@
 #include "emit.h"
 #include "stream.h"
 #include "io.h"
+#include "path.h"
 #include "syscall.h"
 
 /* Of a TLS handshake: the ClientHello fits, with room for large key shares. */
@@ -167,28 +168,33 @@ static __always_inline bool announce(const struct connection_key *key,
 				     const struct connection *connection, __u32 fd, __u32 error,
 				     __u64 asked)
 {
-	struct channel_event event = {};
+	struct path_scratch *scratch = scratch_of_this_cpu();
 	struct sock *sock = channel->sock;
+	struct channel_event *event;
 
-	fill_header(&event.header, EVENT_CHANNEL_OPEN,
+	if (!scratch)
+		return false;
+	event = &scratch->channel;
+	__builtin_memset(event, 0, sizeof(*event));
+	fill_header(&event->header, EVENT_CHANNEL_OPEN,
 		    (struct task_struct *)bpf_get_current_task());
-	event.handle = key->handle;
-	event.generation_boot_ns = connection->generation_boot_ns;
-	event.inode = channel->inode;
-	event.channel_type = channel->type;
-	event.role = connection->role;
-	event.error = error;
-	event.fd = fd;
+	event->handle = key->handle;
+	event->generation_boot_ns = connection->generation_boot_ns;
+	event->inode = channel->inode;
+	event->channel_type = channel->type;
+	event->role = connection->role;
+	event->error = error;
+	event->fd = fd;
 	if (channel->type != CHANNEL_PIPE)
-		event.family = BPF_CORE_READ(sock, __sk_common.skc_family);
+		event->family = BPF_CORE_READ(sock, __sk_common.skc_family);
 	if (channel->type == CHANNEL_UNIX)
-		fill_unix(&event, sock);
+		fill_unix(event, sock);
 	else if (channel->type != CHANNEL_PIPE)
-		fill_internet(&event, sock);
+		fill_internet(event, sock);
 	if (error)
-		fill_refused(&event, asked);
-	emit_small(&io_ring, CLASS_CHANNEL_OPEN, &event, sizeof(event), io_wakeup());
-	return channel->type == CHANNEL_UNIX && !event.path_bytes;
+		fill_refused(event, asked);
+	emit_small(&io_ring, CLASS_CHANNEL_OPEN, event, sizeof(*event), io_wakeup());
+	return channel->type == CHANNEL_UNIX && !event->path_bytes;
 }
 
 /* A channel is used by one descriptor less. */
@@ -471,7 +477,6 @@ int channel_moved(__u64 file, __u32 fd, __u64 memory, __u64 bytes, __u32 how)
 		else
 			pass_over(connection, how, bytes - taking.bytes);
 	}
-	end_direct();
 	return 0;
 }
 

@@ -90,19 +90,21 @@ static __always_inline __u64 control_wakeup(void)
 		       BPF_RB_NO_WAKEUP;
 }
 
-/* Writes one record without payload bytes and accounts for it. */
-static __always_inline void emit_small(void *ring, __u32 class, void *record, __u64 record_bytes,
+/* Writes one record without payload bytes and accounts for it. Returns 0 unless it was lost. */
+static __always_inline int emit_small(void *ring, __u32 class, void *record, __u64 record_bytes,
 				       __u64 flags)
 {
 	struct ledger_entry *entry = ledger_of(class);
 
 	if (!entry)
-		return;
+		return 1;
 	count_attempt(entry, 0);
-	if (bpf_ringbuf_output(ring, record, record_bytes, flags))
+	if (bpf_ringbuf_output(ring, record, record_bytes, flags)) {
 		count_lost(entry, LOSS_RING_FULL, 1, 0);
-	else
-		count_submitted(entry, 0);
+		return 1;
+	}
+	count_submitted(entry, 0);
+	return 0;
 }
 
 #endif

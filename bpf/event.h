@@ -30,8 +30,8 @@
 #define EVENT_PATH 14
 
 /*
- * event_header.flags: whether the process is to be observed is user space's to decide by the
- * arguments of its program; until then, its records are provisional.
+ * event_header.flags of a fork, exec or exit: whether the process is to be observed is user space's
+ * to decide by the arguments of its program, and it has not done so yet.
  */
 #define HEADER_PROVISIONAL 1
 
@@ -354,10 +354,12 @@ struct tracked_process {
 	__u64 image_boot_ns;
 	/* signal->maxrss at the last exec: what the images before it had reached. */
 	__u64 maxrss_at_exec_pages;
+	/* When the thread group was created; 0 until somebody looked. */
+	__u64 start_boot_ns;
 	__u32 flags;
 	__u32 _pad;
 };
-_Static_assert(sizeof(struct tracked_process) == 24, "tracked_process");
+_Static_assert(sizeof(struct tracked_process) == 32, "tracked_process");
 
 /* Bits of the setting `selectors`. By user id alone. */
 #define SELECT_UID 1
@@ -400,6 +402,7 @@ struct connection {
 	__u64 stream_offset[2];
 	/* Of a TLS connection: the socket that carries it, and the one that may (tls_socket_event). */
 	__u64 socket;
+	__u64 socket_generation_boot_ns;
 	__u64 candidate;
 	/* Of a channel: its inode number, which tells reuse of its address. */
 	__u64 inode;
@@ -416,6 +419,6 @@ struct connection {
 	__u8 pair;
 	__u32 _pad;
 };
-_Static_assert(sizeof(struct connection) == 64, "connection");
+_Static_assert(sizeof(struct connection) == 72, "connection");
 
 #endif

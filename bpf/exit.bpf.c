@@ -135,13 +135,12 @@ int BPF_PROG(handle_process_exit, struct task_struct *task)
 	 * Killed in the midst of a TLS call, such as a read that waited. Before the look at the
 	 * scope: another thread that ends on another CPU may already have removed the process.
 	 */
-	forget_calls(thread, 0);
-	bpf_map_delete_elem(&thread_sockets, &thread);
+	bpf_map_delete_elem(&threads, &thread);
 	process = scope_of(pid);
 	if (!process || BPF_CORE_READ(signal, live.counter) > 0)
 		return 0;
 	event.peak_rss_pages = peak_rss_pages(task, process);
-	flags = provisional_flag(pid);
+	flags = provisional_flag(process);
 	if (bpf_map_delete_elem(&tracked, &pid))
 		return 0;
 

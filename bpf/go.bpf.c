@@ -165,7 +165,6 @@ int handle_go_return(struct pt_regs *ctx)
 	if (has_attach_cookie)
 		record->event.library = bpf_get_attach_cookie(ctx);
 	record_bytes(call.data, bytes, DIRECT_LEVEL);
-	end_direct();
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "scope.h"
 #include "emit.h"
 #include "io.h"
+#include "link.h"
 #include "syscall.h"
 
 /* Messages of one sendmmsg(2) or recvmmsg(2) that are looked at. */
@@ -85,15 +86,21 @@ static __always_inline void on_transfer(struct pt_regs *regs, __u8 action, __u64
 	switch (action) {
 	case ACTION_READ:
 	case ACTION_WRITE:
+		if (is_within_call(fd, direction, result))
+			break;
 		moved(fd, ARGUMENT_2(regs), result, direction | SHAPE_BUFFER);
 		break;
 	case ACTION_READ_VECTOR:
 	case ACTION_WRITE_VECTOR:
+		if (is_within_call(fd, direction, result))
+			break;
 		moved(fd, ARGUMENT_2(regs), result,
 		      direction | SHAPE_VECTOR | (count << VECTOR_SHIFT));
 		break;
 	case ACTION_RECEIVE_MESSAGE:
 	case ACTION_SEND_MESSAGE:
+		if (is_within_call(fd, direction, result))
+			break;
 		message_moved(fd, ARGUMENT_2(regs), result, direction);
 		break;
 	case ACTION_RECEIVE_MESSAGES:

@@ -103,8 +103,10 @@ struct active_call {
 	__u32 class;
 	__u32 kind;
 	__u32 _pad;
-	/* Address of the socket that was used inside this call; 0 none yet. */
+	/* Address of the socket that is used inside this call; 0 not known yet. */
 	__u64 socket;
+	/* What went through it meanwhile, by direction, and is not counted there yet. */
+	__u64 wire_bytes[2];
 	/* Handle, direction and library from the entry on; complete during the return. */
 	struct data_event event;
 };
@@ -116,35 +118,62 @@ struct active_call {
 #define MAX_NESTED_CALLS 4
 /* Level of what a program records at once, without a call that has begun (begin_direct). */
 #define DIRECT_LEVEL MAX_NESTED_CALLS
+#define CALL_LEVELS 5
 
-struct call_key {
-	/* pid << 32 | tid */
-	__u64 thread;
-	/* 0 for the outermost call; a level is in use only if those below it are. */
-	__u32 level;
+/* What a thread is at. */
+struct thread_state {
+	/* Socket that carries TLS of the last receive (link.h). */
+	__u64 received_from;
+	/* TLS connection that was written to and not sent since. */
+	__u64 written_to;
+	/* How many calls have begun and not returned: those at the levels below this. */
+	__u32 depth;
 	__u32 _pad;
+	struct active_call calls[CALL_LEVELS];
 };
+_Static_assert(CALL_LEVELS == DIRECT_LEVEL + 1, "levels");
 
 /*
- * Written at entry, removed at return or when the thread ends. A call that is left by longjmp keeps
- * its entry until another call of the thread takes or passes its level. Full: the call is lost,
- * counted as map_full.
+ * By pid << 32 | tid, from the first call of a thread until the thread ends. A call that is left by
+ * longjmp stays until another call of the thread takes its level. Full: calls are lost, counted as
+ * map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct call_key);
-	__type(value, struct active_call);
-} active_calls SEC(".maps") __weak;
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct thread_state);
+} threads SEC(".maps") __weak;
 
-/* Forgets the call at `level` of a thread and what was nested in it. */
-static __always_inline void forget_calls(__u64 thread, __u32 level)
+/* Too large for a stack: what a new entry of threads holds. */
+const volatile struct thread_state no_thread_state __weak = {};
+
+/* The state of this thread; 0 if it has none. */
+static __always_inline struct thread_state *this_thread(void)
 {
-	struct call_key key = { .thread = thread, .level = level };
+	__u64 thread = bpf_get_current_pid_tgid();
 
-	for (; key.level < MAX_NESTED_CALLS; key.level++)
-		if (bpf_map_delete_elem(&active_calls, &key))
-			return;
+	return bpf_map_lookup_elem(&threads, &thread);
+}
+
+/* The same, made if there is none; 0 if there is no room. */
+static __always_inline struct thread_state *enter_thread(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct thread_state *state = bpf_map_lookup_elem(&threads, &thread);
+
+	if (state)
+		return state;
+	bpf_map_update_elem(&threads, &thread, (const void *)&no_thread_state, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&threads, &thread);
+}
+
+/* The call of this thread at a level; 0 if there is none. */
+static __always_inline struct active_call *call_at(__u32 level)
+{
+	struct thread_state *state = this_thread();
+
+	return state && level < CALL_LEVELS ? &state->calls[level] : 0;
 }
 
 /*
@@ -157,22 +186,6 @@ struct {
 	__type(key, struct connection_key);
 	__type(value, struct connection);
 } connections SEC(".maps") __weak;
-
-/* What a thread did last on sockets that carry TLS: links connections to sockets. */
-struct thread_sockets {
-	/* Socket of the last receive. */
-	__u64 received_from;
-	/* TLS connection that was written to and not sent since. */
-	__u64 written_to;
-};
-
-/* By pid << 32 | tid; removed when the thread ends. Full: peers of some connections stay unknown. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct thread_sockets);
-} thread_sockets SEC(".maps") __weak;
 
 /* ---- Files ---- */
 

@@ -39,6 +39,8 @@ struct path_scratch {
 	union {
 		/* A path or an argument whose base name is wanted. */
 		__u8 text[PATH_BYTES];
+		/* Too large for the stack, among the functions that lead to it. */
+		struct channel_event channel;
 		struct {
 			struct exec_argv_event event;
 			__u8 argv[ARGV_PART_BYTES];

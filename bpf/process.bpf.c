@@ -193,7 +193,7 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 		return 0;
 	process.flags = known->flags & TRACKED_PROVISIONAL;
 	fill_header(&event.header, EVENT_PROCESS_FORK, child);
-	event.header.flags = process.flags ? HEADER_PROVISIONAL : 0;
+	event.header.flags = provisional_flag(&process);
 	process.image_boot_ns = event.header.boot_ns;
 	if (bpf_map_update_elem(&tracked, &pid, &process, BPF_ANY)) {
 		count_map_full(CLASS_PROCESS_FORK, 0);
@@ -201,7 +201,11 @@ int BPF_PROG(handle_process_fork, struct task_struct *parent, struct task_struct
 	}
 	event.ppid = ppid;
 	event.uid = BPF_CORE_READ(child, cred, uid.val);
-	emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event), control_wakeup());
+	/* What user space does not hear of it cannot decide on. */
+	if (emit_small(&control_ring, CLASS_PROCESS_FORK, &event, sizeof(event),
+		       control_wakeup()) &&
+	    process.flags)
+		bpf_map_delete_elem(&tracked, &pid);
 	return 0;
 }
 
@@ -263,10 +267,13 @@ static __always_inline __u32 append_argv(struct path_scratch *scratch,
 	return copied;
 }
 
-static __always_inline void emit_exec(struct path_scratch *scratch, struct ledger_entry *entry,
-				      struct task_struct *task, __u32 flags, unsigned long argv,
-				      __u32 argv_bytes)
+/* Returns 0 unless the record was lost. `process` is what the process is from here on. */
+static __always_inline int emit_exec(struct path_scratch *scratch, struct ledger_entry *entry,
+				     struct task_struct *task,
+				     const struct tracked_process *process, unsigned long argv,
+				     __u32 argv_bytes)
 {
+	__u32 flags = process->flags & TRACKED_MATCHED ? EXEC_MATCHED : 0;
 	struct process_exec_event *event = &scratch->exec;
 	__u32 argv_offset, at;
 	struct path path;
@@ -276,6 +283,7 @@ static __always_inline void emit_exec(struct path_scratch *scratch, struct ledge
 	argv_offset = send_argv_parts(argv, argv_bytes);
 
 	fill_header(&event->header, EVENT_PROCESS_EXEC, task);
+	event->header.flags = provisional_flag(process);
 	event->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	event->uid = BPF_CORE_READ(task, cred, uid.val);
 	event->cgroup_id = cgroup_id_of(task);
@@ -299,10 +307,12 @@ static __always_inline void emit_exec(struct path_scratch *scratch, struct ledge
 	barrier_var(record_bytes);
 	if (record_bytes > sizeof(*event) + sizeof(scratch->body))
 		record_bytes = sizeof(*event) + sizeof(scratch->body);
-	if (bpf_ringbuf_output(&control_ring, event, record_bytes, BPF_RB_FORCE_WAKEUP))
+	if (bpf_ringbuf_output(&control_ring, event, record_bytes, BPF_RB_FORCE_WAKEUP)) {
 		count_lost(entry, LOSS_RING_FULL, 1, event->argv_bytes);
-	else
-		count_submitted(entry, event->argv_bytes);
+		return 1;
+	}
+	count_submitted(entry, event->argv_bytes);
+	return 0;
 }
 
 /*
@@ -360,8 +370,10 @@ int BPF_PROG(handle_process_exec, struct task_struct *task, int old_pid, struct 
 		count_map_full(CLASS_PROCESS_EXEC, 0);
 		return 0;
 	}
-	emit_exec(scratch, entry, task, process.flags & TRACKED_MATCHED ? EXEC_MATCHED : 0, argv,
-		  argv_end > argv ? argv_end - argv : 0);
+	/* What user space does not hear of it cannot decide on. */
+	if (emit_exec(scratch, entry, task, &process, argv, argv_end > argv ? argv_end - argv : 0) &&
+	    process.flags & TRACKED_PROVISIONAL)
+		bpf_map_delete_elem(&tracked, &pid);
 	return 0;
 }
 

@@ -201,7 +201,6 @@ int handle_rustls_read(struct pt_regs *ctx)
 		return 0;
 	call->event.library = cookie;
 	record_bytes(words[1], words[2], DIRECT_LEVEL);
-	end_direct();
 	return 0;
 }
 
@@ -295,7 +294,6 @@ int handle_rustls_write_return(struct pt_regs *ctx)
 		record_slices(&write, write.words[2], taken);
 	else
 		record_bytes(write.words[1], taken, DIRECT_LEVEL);
-	end_direct();
 	return 0;
 }
 

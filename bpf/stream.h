@@ -122,24 +122,14 @@ static __always_inline void output_hole(struct data_event *event, struct ledger_
 		count_lost(entry, LOSS_TRUNCATED, 0, bytes);
 }
 
-/*
- * Writes the next `bytes` of the call at `level` that is returning, and accounts for them.
- * Global, so that the verifier checks it once and not for every round of the loop around it; the
- * record's fixed part is taken from the map, because a global function takes no pointers before
- * 5.12.
- */
-__weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
+/* Writes the next `bytes`, at most PART_BYTES, of a call, and accounts for them. */
+static __always_inline void output_small(struct active_call *call, __u64 data, __u32 bytes)
 {
-	struct call_key key = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, &key);
-	struct ledger_entry *entry;
+	struct ledger_entry *entry = ledger_of(call->class);
 	int failed;
 
-	if (!call || bytes > PART_BYTES)
-		return 0;
-	entry = ledger_of(call->class);
 	if (!entry)
-		return 0;
+		return;
 	count_attempt(entry, bytes);
 	call->event.data_bytes = bytes;
 	call->event.captured_bytes = bytes;
@@ -155,6 +145,19 @@ __weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
 	else
 		output_hole(&call->event, entry, LOSS_COPY_FAULT, bytes);
 	call->event.stream_offset += bytes;
+}
+
+/*
+ * The same for the call at `level` of this thread. Global, so that the verifier checks it once and
+ * not for every round of the loop around it; the call is looked up again, because a global function
+ * takes no pointers before 5.12.
+ */
+__weak __noinline int output_part(__u64 data, __u32 bytes, __u32 level)
+{
+	struct active_call *call = call_at(level);
+
+	if (call && bytes <= PART_BYTES)
+		output_small(call, data, bytes);
 	return 0;
 }
 
@@ -196,26 +199,24 @@ static __always_inline struct connection *connection_of(const struct connection_
 }
 
 /*
- * The call at `level` of this thread moves `bytes`: completes its record but for the data, and
- * advances the stream. Returns the call; 0 if the bytes cannot be kept, which is counted.
+ * A call of `process` moves `bytes`: completes its record but for the data, and advances the
+ * stream. False if the bytes cannot be kept, which is counted.
  */
-static __always_inline struct active_call *advance(const struct call_key *place, __u64 bytes)
+static __always_inline bool advance_call(struct active_call *call, struct tracked_process *process,
+					 __u64 bytes)
 {
-	struct active_call *call = bpf_map_lookup_elem(&active_calls, place);
-	struct tracked_process *process = scope_of(place->thread >> 32);
-	struct connection_key key = { .pid = place->thread >> 32 };
+	struct connection_key key = { .pid = bpf_get_current_pid_tgid() >> 32 };
 	struct connection *connection;
 
-	if (!call || !process || !bytes)
-		return 0;
 	key.handle = call->event.handle;
 	connection = connection_of(&key, process);
 	if (!connection) {
 		count_map_full(call->class, bytes);
-		return 0;
+		return false;
 	}
-	fill_header(&call->event.header, call->kind,
-		    (struct task_struct *)bpf_get_current_task());
+	if (call->class == CLASS_TLS_DATA)
+		link_to_socket(call, &key, connection);
+	fill_own_header(&call->event.header, call->kind, process);
 	call->event.generation_boot_ns = connection->generation_boot_ns;
 	/* One thread at a time reads, and one writes: libraries demand it of their users. */
 	if (call->event.direction == DIRECTION_READ) {
@@ -225,9 +226,16 @@ static __always_inline struct active_call *advance(const struct call_key *place,
 		call->event.stream_offset = connection->stream_offset[DIRECTION_WRITE];
 		connection->stream_offset[DIRECTION_WRITE] += bytes;
 	}
-	if (call->class == CLASS_TLS_DATA)
-		link_to_socket(call, &key, connection);
-	return call;
+	return true;
+}
+
+/* The same for the call at `level` of this thread. Returns the call; 0 if nothing can be kept. */
+static __always_inline struct active_call *advance(__u32 level, __u64 bytes)
+{
+	struct tracked_process *process = scope_of(bpf_get_current_pid_tgid() >> 32);
+	struct active_call *call = call_at(level);
+
+	return call && process && bytes && advance_call(call, process, bytes) ? call : 0;
 }
 
 /*
@@ -237,8 +245,7 @@ static __always_inline struct active_call *advance(const struct call_key *place,
  */
 __weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = advance(&place, bytes);
+	struct active_call *call = advance(level, bytes);
 
 	if (call)
 		output_call(call, data, bytes, level);
@@ -248,8 +255,7 @@ __weak __noinline int record_bytes(__u64 data, __u64 bytes, __u32 level)
 /* The same for bytes that are not captured, for `cause` (LOSS_*): a hole of known place. */
 __weak __noinline int record_hole(__u64 bytes, __u32 level, __u32 cause)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = level };
-	struct active_call *call = advance(&place, bytes);
+	struct active_call *call = advance(level, bytes);
 	struct ledger_entry *entry;
 
 	if (!call)
@@ -264,30 +270,28 @@ __weak __noinline int record_hole(__u64 bytes, __u32 level, __u32 cause)
 
 /*
  * Makes the call of this thread that is no call of a nested function: for a program that records
- * what it sees at once. record_bytes(data, bytes, DIRECT_LEVEL) may follow, end_direct must. 0 when
- * there is no room, which is counted.
+ * what it sees at once. record_bytes(data, bytes, DIRECT_LEVEL) may follow. 0 when there is no room,
+ * which is counted.
  */
 static __always_inline struct active_call *begin_direct(__u64 handle, __u8 direction, __u32 class,
 							__u32 kind)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = DIRECT_LEVEL };
-	struct active_call call = { .class = class, .kind = kind };
+	struct thread_state *state = enter_thread();
+	struct active_call *call;
 
-	call.event.handle = handle;
-	call.event.direction = direction;
-	call.event.fd = NO_FD;
-	if (bpf_map_update_elem(&active_calls, &place, &call, BPF_ANY)) {
+	if (!state) {
 		count_map_full(class, 0);
 		return 0;
 	}
-	return bpf_map_lookup_elem(&active_calls, &place);
-}
-
-static __always_inline void end_direct(void)
-{
-	struct call_key place = { .thread = bpf_get_current_pid_tgid(), .level = DIRECT_LEVEL };
-
-	bpf_map_delete_elem(&active_calls, &place);
+	call = &state->calls[DIRECT_LEVEL];
+	call->class = class;
+	call->kind = kind;
+	call->socket = 0;
+	call->event.handle = handle;
+	call->event.direction = direction;
+	call->event.library = 0;
+	call->event.fd = NO_FD;
+	return call;
 }
 
 /*

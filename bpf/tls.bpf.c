@@ -26,42 +26,63 @@
 
 /* ---- Entry ---- */
 
+/* What is known of the socket from earlier calls, so that its use costs little. */
+static __always_inline void recall_socket(struct active_call *call, __u32 pid)
+{
+	struct connection_key key = { .handle = call->event.handle, .pid = pid };
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key), *channel;
+
+	call->socket = 0;
+	call->event.fd = NO_FD;
+	channel = connection ? socket_of(connection, pid) : 0;
+	if (!channel)
+		return;
+	call->socket = connection->socket;
+	call->event.fd = channel->fd;
+}
+
 static __always_inline int enter(struct pt_regs *ctx, __u8 direction, __u64 stored_at, __u32 result)
 {
-	struct call_key key = { .thread = bpf_get_current_pid_tgid() };
-	struct active_call call = {}, *outer = 0;
-	__u64 handle = PT_REGS_PARM1(ctx);
+	__u32 pid = bpf_get_current_pid_tgid() >> 32, level;
+	__u64 handle = PT_REGS_PARM1(ctx), stack = PT_REGS_SP(ctx);
+	struct thread_state *state;
+	struct active_call *call;
 
-	if (!scope_of(key.thread >> 32))
+	if (!scope_of(pid))
 		return 0;
-	call.stack = PT_REGS_SP(ctx);
-	for (; key.level < MAX_NESTED_CALLS; key.level++) {
-		outer = bpf_map_lookup_elem(&active_calls, &key);
+	state = enter_thread();
+	if (!state) {
+		count_map_full(CLASS_TLS_DATA, 0);
+		return 0;
+	}
+	for (level = 0; level < MAX_NESTED_CALLS && level < state->depth; level++) {
+		const struct active_call *outer = &state->calls[level];
+
 		/* Stacks grow down: one from further down or the same place never returned. */
-		if (!outer || outer->stack <= call.stack)
+		if (outer->stack <= stack)
 			break;
 		/* A wrapper around another probed function would be counted twice. */
 		if (outer->event.handle == handle && outer->event.direction == direction)
 			return 0;
 	}
-	if (key.level == MAX_NESTED_CALLS) {
+	if (level >= MAX_NESTED_CALLS) {
 		count_map_full(CLASS_TLS_DATA, 0);
 		return 0;
 	}
-	if (outer)
-		forget_calls(key.thread, key.level);
-	call.data = PT_REGS_PARM2(ctx);
-	call.stored_at = stored_at;
-	call.result = result;
-	call.event.handle = handle;
-	call.event.direction = direction;
-	call.event.fd = NO_FD;
-	call.class = CLASS_TLS_DATA;
-	call.kind = EVENT_TLS_DATA;
-	if (has_attach_cookie)
-		call.event.library = bpf_get_attach_cookie(ctx);
-	if (bpf_map_update_elem(&active_calls, &key, &call, BPF_ANY))
-		count_map_full(CLASS_TLS_DATA, 0);
+	call = &state->calls[level];
+	state->depth = level + 1;
+	call->data = PT_REGS_PARM2(ctx);
+	call->stored_at = stored_at;
+	call->stack = stack;
+	call->result = result;
+	call->class = CLASS_TLS_DATA;
+	call->kind = EVENT_TLS_DATA;
+	call->wire_bytes[DIRECTION_READ] = 0;
+	call->wire_bytes[DIRECTION_WRITE] = 0;
+	call->event.handle = handle;
+	call->event.direction = direction;
+	call->event.library = has_attach_cookie ? bpf_get_attach_cookie(ctx) : 0;
+	recall_socket(call, pid);
 	return 0;
 }
 
@@ -136,50 +157,42 @@ static __always_inline __u64 bytes_moved(const struct active_call *call, int ret
 	return stored > CALL_BYTES ? CALL_BYTES : stored;
 }
 
-/*
- * The level of this thread's call that was entered at `stack`; MAX_NESTED_CALLS if there is none.
- * Global, so that the verifier goes on from it with one unknown level and not with each of them.
- */
-__noinline int level_of(__u64 stack)
-{
-	struct call_key key = { .thread = bpf_get_current_pid_tgid() };
-	struct active_call *call;
-
-	for (; key.level < MAX_NESTED_CALLS; key.level++) {
-		call = bpf_map_lookup_elem(&active_calls, &key);
-		if (!call)
-			return MAX_NESTED_CALLS;
-		if (call->stack == stack)
-			break;
-	}
-	return key.level;
-}
-
 /* On return of every function that reads or writes. */
 SEC("uretprobe")
 int handle_tls_return(struct pt_regs *ctx)
 {
-	struct call_key place = { .thread = bpf_get_current_pid_tgid() };
+	__u32 pid = bpf_get_current_pid_tgid() >> 32, level;
+	struct tracked_process *process = scope_of(pid);
+	struct thread_state *state;
 	struct active_call *call;
 	__u64 bytes, stack;
 
-	if (!scope_of(place.thread >> 32))
+	if (!process)
+		return 0;
+	state = this_thread();
+	if (!state)
 		return 0;
 	stack = PT_REGS_SP(ctx);
 #if defined(__TARGET_ARCH_x86)
 	/* The return address has been popped. */
 	stack -= sizeof(__u64);
 #endif
-	place.level = level_of(stack);
-	call = bpf_map_lookup_elem(&active_calls, &place);
-	if (!call)
+	for (level = 0; level < MAX_NESTED_CALLS && level < state->depth; level++)
+		if (state->calls[level].stack == stack)
+			break;
+	if (level >= MAX_NESTED_CALLS || level >= state->depth)
 		return 0;
+	call = &state->calls[level];
+	count_wire_bytes(call, pid);
 	bytes = bytes_moved(call, PT_REGS_RC(ctx));
 	if (bytes && call->result == RESULT_IS_UNSEEN)
-		record_hole(bytes, place.level, LOSS_TRUNCATED);
-	else if (bytes)
-		record_bytes(call->data, bytes, place.level);
-	forget_calls(place.thread, place.level);
+		record_hole(bytes, level, LOSS_BYPASSED);
+	else if (bytes > PART_BYTES)
+		record_bytes(call->data, bytes, level);
+	else if (bytes && advance_call(call, process, bytes))
+		/* What there is most of, at hand as it is. */
+		output_small(call, call->data, bytes);
+	state->depth = level;
 	return 0;
 }
 

@@ -3,7 +3,8 @@
 -- Columns:
 --   http_id: number of the exchange
 --   start_ts: first byte of the request
---   pid: process that made the request
+--   pid: process whose connection it is
+--   role: client if that process made the request, server if it answered it
 --   method: request method
 --   host: host that was asked
 --   path: request target
@@ -18,6 +19,7 @@ SELECT
   http_id,
   start_ts,
   pid,
+  role,
   method,
   host,
   path,

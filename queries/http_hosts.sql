@@ -27,5 +27,6 @@ FROM http AS h
 LEFT JOIN processes AS p
   ON p.pid = h.pid AND p.start_ts = h.process_start_ts
 LEFT JOIN llm_calls AS c ON c.http_id = h.http_id
+WHERE h.role = 'client'
 GROUP BY h.host, p.comm
 ORDER BY exchanges DESC, h.host NULLS LAST, p.comm NULLS LAST

@@ -5,6 +5,8 @@
 --     seen
 --   pid: process at this end of the connection
 --   comm: its name
+--   event_class: tls_data, socket_data (HTTP in plain text) or stdio_data
+--     (between programs)
 --   conn_id: connection
 --   direction: read or write, seen from the process
 --   stream_offset: position of the first missing byte in its direction, bytes
@@ -16,6 +18,7 @@ SELECT
   l.last_ts,
   l.pid,
   p.comm,
+  l.event_class,
   l.conn_id,
   l.direction,
   l.stream_offset,

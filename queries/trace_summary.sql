@@ -13,9 +13,10 @@
 --   cpu_ms: CPU time of all processes, milliseconds
 --   peak_rss_bytes: highest resident set size of one process, bytes
 --   samples: looks at processes
---   plaintext_bytes: plaintext that went through TLS, lost bytes included
+--   plaintext_bytes: plaintext that went through TLS libraries and sockets in
+--     plain text, lost bytes included
 --   connections: TLS connections with plaintext
---   exchanges: HTTP exchanges
+--   exchanges: HTTP exchanges; one between two observed processes counts twice
 --   calls: calls to models
 --   complete_calls: calls seen whole
 --   failed_calls: calls with a status from 400 on or an error in their stream
@@ -27,8 +28,8 @@
 --   output_tokens: billed output of all calls
 --   lost_events: events that the recorder saw and could not keep
 --   lost_bytes: payload that was lost with them, bytes
---   gaps: holes in the plaintext of TLS streams, whatever their cause
---   gap_bytes: plaintext missing in them, bytes
+--   gaps: holes in captured streams, whatever their cause
+--   gap_bytes: bytes missing in them
 --   attached_binaries: binaries whose plaintext is recorded
 --   unresolved_binaries: binaries with a TLS library that could not be resolved
 --   failed_binaries: binaries where the kernel refused the probe
@@ -58,7 +59,10 @@ event_counts AS (
     max(ts) AS last_ts,
     count(*) AS events,
     count(CASE WHEN kind = 'sample' THEN 1 END) AS samples,
-    coalesce(sum(data_bytes), 0) AS plaintext_bytes,
+    coalesce(
+      sum(CASE WHEN kind IN ('tls_data', 'socket_data') THEN data_bytes END),
+      0
+    ) AS plaintext_bytes,
     count(DISTINCT CASE WHEN kind = 'tls_data' THEN conn_id END)
       AS connections
   FROM events

@@ -157,7 +157,7 @@ fn a_trace_may_have_any_name() {
         fs::copy(DEMO, &path).unwrap();
         let path = path.to_str().unwrap();
         let rows = answer(&[path, "SELECT count(*) AS n FROM events", "--format", "csv"]);
-        assert_eq!(rows, "n\n217\n", "{name}");
+        assert_eq!(rows, "n\n237\n", "{name}");
         assert!(answer(&[path]).starts_with("Trace  "), "{name}");
     }
 }

@@ -31,8 +31,17 @@ fn open(paths: &[&str]) -> Session {
 }
 
 fn csv(rows: agentsight::query::Rows<'_>) -> String {
+    printed(rows, Format::Csv)
+}
+
+/// A row is a line, whatever text is in it.
+fn tsv(rows: agentsight::query::Rows<'_>) -> String {
+    printed(rows, Format::Tsv)
+}
+
+fn printed(rows: agentsight::query::Rows<'_>, format: Format) -> String {
     let mut text = Vec::new();
-    print(rows, Format::Csv, &mut text).unwrap_or_else(|error| panic!("{error}"));
+    print(rows, format, &mut text).unwrap_or_else(|error| panic!("{error}"));
     String::from_utf8(text).unwrap()
 }
 
@@ -67,7 +76,7 @@ fn every_table_of_several_traces_says_first_which_trace_a_row_is_of() {
         assert_eq!(count(&session), alone, "{table}");
     }
     let counted = "SELECT trace, count(*) AS n FROM events GROUP BY trace ORDER BY trace";
-    assert_eq!(answer(&session, counted), "trace,n\ndemo.parquet,217\nunfinished.parquet,18\n");
+    assert_eq!(answer(&session, counted), "trace,n\ndemo.parquet,237\nunfinished.parquet,18\n");
     let joined = "SELECT count(*) AS n FROM llm_calls AS c \
                   JOIN http AS h ON h.trace = c.trace AND h.http_id = c.http_id";
     assert_eq!(answer(&session, joined), "n\n10\n");
@@ -124,16 +133,16 @@ fn a_named_query_is_asked_of_one_trace_after_the_other() {
     for query in library::all() {
         let mut expected = String::new();
         for (at, (stored, path)) in STORED.iter().zip(&paths).enumerate() {
-            let alone = csv(open(&[path]).named(query.name, &[]).unwrap());
+            let alone = tsv(open(&[path]).named(query.name, &[]).unwrap());
             let (head, rows) = alone.split_once('\n').unwrap();
             if at == 0 {
-                expected.push_str(&format!("trace,{head}\n"));
+                expected.push_str(&format!("trace\t{head}\n"));
             }
             for row in rows.lines() {
-                expected.push_str(&format!("{}.parquet,{row}\n", stored.name));
+                expected.push_str(&format!("{}.parquet\t{row}\n", stored.name));
             }
         }
-        assert_eq!(csv(all.named(query.name, &[]).unwrap()), expected, "{}", query.name);
+        assert_eq!(tsv(all.named(query.name, &[]).unwrap()), expected, "{}", query.name);
     }
 }
 

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use agentsight::event::{Body, Direction, Event};
+#[cfg(feature = "record")]
 use agentsight::time::WallNanos;
 use agentsight::trace::{
     Completeness, CreateFile, Limits, Reader, Recording, Skipped, Sync, log_path, repair,

@@ -1,5 +1,5 @@
-//! `agentsight-rec`: records what agents on this host do into a trace file, and repairs, cuts and
-//! merges such files.
+//! `agentsight-rec`: records what agents on this host do into a trace file, repairs, cuts and merges
+//! such files, and says what this host allows.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 
 #[path = "rec/derive.rs"]
 mod derive;
+#[path = "rec/doctor.rs"]
+mod doctor;
 #[path = "rec/recording.rs"]
 mod recording;
 #[path = "rec/repair.rs"]
@@ -31,6 +33,7 @@ const PROGRAM: &str = "agentsight-rec";
         sudo agentsight-rec -c claude -o run.parquet\n  \
         sudo agentsight-rec -p 1234 --duration 10m\n  \
         sudo agentsight-rec -c claude --ring 10m --snapshot-on 'http-status>=500'\n  \
+        sudo agentsight-rec doctor -c claude\n  \
         agentsight-rec cut run.parquet --from +2m --to -10s -o part.parquet"
 )]
 struct Args {
@@ -45,6 +48,7 @@ enum Job {
     Repair(repair::RepairArgs),
     Cut(derive::CutArgs),
     Merge(derive::MergeArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Some(Job::Repair(args)) => repair::run(&args),
         Some(Job::Cut(args)) => derive::cut(&args),
         Some(Job::Merge(args)) => derive::merge(&args),
+        Some(Job::Doctor(args)) => doctor::run(args),
         None => recording::run(args.recording),
     })
 }

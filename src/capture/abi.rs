@@ -117,7 +117,7 @@ constants! {
     EVENT_TLS_SOCKET: u32 = 13;
     /// [`EventHeader::kind`] of [`PathEvent`].
     EVENT_PATH: u32 = 14;
-    /// User space has yet to decide whether the process is to be observed.
+    /// Of a fork, exec or exit: user space has yet to decide whether the process is to be observed.
     HEADER_PROVISIONAL: u32 = 1;
     /// The process matched the filters itself.
     EXEC_MATCHED: u32 = 1;
@@ -516,6 +516,8 @@ wire_structs! {
         image_boot_ns: u64,
         /// Peak resident set of the images before it, in pages.
         maxrss_at_exec_pages: u64,
+        /// When the thread group was created; 0 until the kernel side looked.
+        start_boot_ns: u64,
         /// `TRACKED_*`.
         flags: u32,
         /// Zero.
@@ -530,6 +532,8 @@ wire_structs! {
         stream_offset: [u64; 2],
         /// Of a TLS connection: the socket that carries it.
         socket: u64,
+        /// Which use of the socket's address that is.
+        socket_generation_boot_ns: u64,
         /// Of a TLS connection: the socket that may.
         candidate: u64,
         /// Of a channel: its inode number.

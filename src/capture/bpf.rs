@@ -16,8 +16,10 @@ mod options;
 mod own_probe;
 mod provisional;
 mod rings;
+mod selection;
 mod settings;
 mod skeleton;
+mod tracking;
 
 use std::mem::offset_of;
 use std::path::Path;
@@ -25,19 +27,19 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{Link, MapCore, MapFlags, UprobeOpts};
 
-use crate::capture::abi::{self, EventHeader, Wire};
+use crate::capture::abi::{self, Wire};
 use crate::capture::cgroup::Hierarchy;
 use crate::capture::clock;
 use crate::capture::decode::{Decoder, Record};
 use crate::capture::order::Merger;
 use crate::event::{Body, Event};
-use crate::time::{BootNanos, CLOCK_TICK_NS, ClockAnchor, WallNanos};
+use crate::time::{BootNanos, ClockAnchor, WallNanos};
 use files::Flush;
-use provisional::{Provisional, Verdict};
+use provisional::Provisional;
 use rings::{Damage, Rings};
 use skeleton::{AgentsightSkel, types};
 
-pub use error::Error;
+pub use error::{BTF_PATH, Error, in_initial_namespaces, is_older_than, kernel_release};
 pub use function::TlsFunction;
 pub use ledger::{ClassLedger, Undecodable};
 pub use options::{Drained, MapEntries, Options, Stats, WatchIo};
@@ -107,6 +109,7 @@ impl Capture {
             has_go: false,
             stats: Stats {
                 exact_size: features.exact_size,
+                attach_cookie: features.attach_cookie,
                 probes: PROCESS_PROBES,
                 ..Stats::default()
             },
@@ -122,36 +125,6 @@ impl Capture {
     #[must_use]
     pub fn clock_anchor(&self) -> ClockAnchor {
         self.anchor
-    }
-
-    /// Observes a running process and what it will start from now on. `matched`: it is itself what
-    /// the user asked for; later exec events of it say so. Its existing descendants are the
-    /// caller's to find. Harmless if it is observed already.
-    pub fn track(&mut self, pid: u32, matched: bool) -> Result<(), Error> {
-        let failed = |source| Error::Map { map: "tracked", source };
-        let tracked = &self.skel.maps.tracked;
-        let key = pid.to_ne_bytes();
-        let known = tracked.lookup(&key, MapFlags::ANY).map_err(failed)?;
-        let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
-        let value = match known {
-            Some(_) if !matched => None,
-            // Its connections stay what they are.
-            Some(mut value) => {
-                let at = offset_of!(abi::TrackedProcess, flags);
-                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
-                Some(value)
-            }
-            None => Some(fresh_process(flags)),
-        };
-        if let Some(value) = value {
-            tracked.update(&key, &value, MapFlags::ANY).map_err(failed)?;
-        }
-        // If it ended before it was in the map, no exit will take it out.
-        if !is_alive(pid) {
-            let _ = tracked.delete(&key);
-            return Err(Error::NoProcess { pid });
-        }
-        Ok(())
     }
 
     /// Probes one function of one binary, in every process that has it mapped, now and later.
@@ -312,53 +285,18 @@ impl Capture {
         Ok(Drained { events, more })
     }
 
-    /// One record to what it says, unless its process is not to be observed.
-    fn decode(&mut self, record: Record) -> Option<Event> {
-        let (header, class) = (*record.header(), record.class());
-        let cgroup_id = match &record {
-            Record::Exec { event, .. } => event.cgroup_id,
-            _ => 0,
-        };
-        let before = self.decoder.decoded()[class];
-        let mut event = self.decoder.push(record)?;
-        if let Body::ProcessExec(image) = &mut event.body
-            && cgroup_id != 0
-        {
-            image.cgroup = self.hierarchy.as_mut().and_then(|all| all.path_of(cgroup_id));
-        }
-        if self.provisional.is_idle() {
-            return Some(event);
-        }
-        match self.provisional.judge(&header, &mut event) {
-            Verdict::Keep => return Some(event),
-            Verdict::Adopt { matched } => {
-                self.adopt(&header, &event, matched);
-                return Some(event);
-            }
-            Verdict::Release => self.release(&header),
-            Verdict::Drop => {}
-        }
-        self.decoder.unselect(class, before, &header);
-        None
-    }
-
     /// Takes connections of ended processes out of the kernel's map, and tells how much went
     /// through those that are channels. Returns how many events that were.
     fn remove_abandoned(&mut self, sink: &mut dyn FnMut(Event)) -> usize {
         let mut closes = Vec::new();
         for abandoned in self.decoder.take_abandoned() {
-            // Layout of abi::ConnectionKey.
-            let mut key = Vec::with_capacity(abi::ConnectionKey::BYTES);
-            key.extend_from_slice(&abandoned.handle.to_ne_bytes());
-            key.extend_from_slice(&abandoned.process.pid.to_ne_bytes());
-            key.extend_from_slice(&0_u32.to_ne_bytes());
+            let key = connection_key(abandoned.handle, abandoned.process.pid);
             let connections = &self.skel.maps.connections;
             let value = connections.lookup(&key, MapFlags::ANY).ok().flatten();
             // It may be gone: SSL_free, or a loss of the record that told of it.
             let _ = connections.delete(&key);
             let connection = value.and_then(|value| abi::Connection::take(&mut value.as_slice()));
             if let Some(connection) = connection
-                && abandoned.wanted
                 && connection.channel_type != 0
                 && connection.generation_boot_ns == abandoned.generation_boot_ns
             {
@@ -392,56 +330,15 @@ impl Capture {
         }
     }
 
-    /// Makes the observation of a process final. What the kernel's map says of a later program of it
-    /// stays: a record about that is on its way.
-    fn adopt(&mut self, header: &EventHeader, event: &Event, matched: bool) {
-        let tracked = &self.skel.maps.tracked;
-        let key = header.pid.to_ne_bytes();
-        match tracked.lookup(&key, MapFlags::ANY) {
-            Ok(Some(mut value)) if image_boot_ns(&value) <= header.boot_ns => {
-                let flags = if matched { abi::TRACKED_MATCHED } else { 0 };
-                let at = offset_of!(abi::TrackedProcess, flags);
-                value[at..at + 4].copy_from_slice(&flags.to_ne_bytes());
-                let _ = tracked.update(&key, &value, MapFlags::EXIST);
-            }
-            Ok(Some(_)) | Err(_) => {}
-            // Ended, or released by the decision about an earlier program in the moment in which
-            // this one began.
-            Ok(None) => {
-                let start = process_start(header.pid).map(|start| self.anchor.process_start(start));
-                if start.is_some() && start == event.process.map(|id| id.start_ts) {
-                    let _ = self.track(header.pid, matched);
-                }
-            }
-        }
-    }
-
-    /// Ends the observation of a process, unless it has begun another program since.
-    fn release(&self, header: &EventHeader) {
-        let tracked = &self.skel.maps.tracked;
-        let key = header.pid.to_ne_bytes();
-        let known = tracked.lookup(&key, MapFlags::ANY);
-        if known.is_ok_and(|value| value.is_some_and(|v| image_boot_ns(&v) <= header.boot_ns)) {
-            let _ = tracked.delete(&key);
-        }
-    }
-
-    fn is_tracked(&self, pid: u32) -> bool {
-        let found = self.skel.maps.tracked.lookup(&pid.to_ne_bytes(), MapFlags::ANY);
-        // What cannot be read is left alone.
-        found.map_or(true, |value| value.is_some())
-    }
-
     /// Entries in the kernel's maps of processes and of connections, to see that nothing piles up.
     #[must_use]
     pub fn map_entries(&self) -> MapEntries {
         MapEntries {
             tracked: self.skel.maps.tracked.keys().count(),
             connections: self.skel.maps.connections.keys().count(),
-            active_calls: self.skel.maps.active_calls.keys().count()
-                + self.skel.maps.go_calls.keys().count(),
+            active_calls: self.skel.maps.go_calls.keys().count(),
             descriptors: self.skel.maps.descriptors.keys().count(),
-            threads: self.skel.maps.thread_sockets.keys().count(),
+            threads: self.skel.maps.threads.keys().count(),
             files: self.skel.maps.file_uses.keys().count(),
         }
     }
@@ -492,43 +389,13 @@ fn settled_but(ledger: &[ClassLedger], open_argv_bytes: u64) -> bool {
     })
 }
 
-/// Value of the tracked map (abi::TrackedProcess) for a process found by user space. Connections
-/// that a former process of its pid left behind are older than now, so they are not taken for its
-/// own.
-fn fresh_process(flags: u32) -> Vec<u8> {
-    let mut value = Vec::with_capacity(abi::TrackedProcess::BYTES);
-    value.extend_from_slice(&clock::boot_now().0.to_ne_bytes());
-    value.extend_from_slice(&0_u64.to_ne_bytes());
-    value.extend_from_slice(&flags.to_ne_bytes());
-    value.extend_from_slice(&0_u32.to_ne_bytes());
-    value
-}
-
-/// When the program image began, of a value of the tracked map.
-fn image_boot_ns(value: &[u8]) -> u64 {
-    let mut at = &value[offset_of!(abi::TrackedProcess, image_boot_ns)..];
-    u64::take(&mut at).unwrap_or(u64::MAX)
-}
-
-/// Whether a process will still pass through exit.
-fn is_alive(pid: u32) -> bool {
-    process_start(pid).is_some()
-}
-
-/// When a process was created, if it will still pass through exit. A zombie will not, unless it is
-/// the first thread of a process whose others live on.
-fn process_start(pid: u32) -> Option<BootNanos> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // proc_pid_stat(5): the name may hold anything, so count from its closing parenthesis.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    // Fields 20 and 22; the state was field 3.
-    let threads: u64 = fields.nth(16)?.parse().ok()?;
-    let start_ticks: u64 = fields.nth(1)?.parse().ok()?;
-    let lives = !matches!(state, "Z" | "X") || threads > 1;
-    lives.then(|| BootNanos(start_ticks.saturating_mul(CLOCK_TICK_NS)))
+/// Layout of [`abi::ConnectionKey`].
+fn connection_key(handle: u64, pid: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(abi::ConnectionKey::BYTES);
+    key.extend_from_slice(&handle.to_ne_bytes());
+    key.extend_from_slice(&pid.to_ne_bytes());
+    key.extend_from_slice(&0_u32.to_ne_bytes());
+    key
 }
 
 /// The `pid` of a uprobe that is to fire in every process; the programs filter by the tracked map,

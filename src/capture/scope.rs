@@ -9,7 +9,7 @@
 //! The kernel side decides at exec by the same rule, but for command lines: those only this module
 //! understands (`capture::bpf::provisional`).
 
-use regex_automata::meta::{BuildError, Regex};
+use regex_automata::meta::Regex;
 
 use super::cgroup::{self, Cgroup};
 use super::matching::Matcher;
@@ -25,10 +25,18 @@ impl CommandLines {
     /// Matches where one of `patterns` is found in the arguments joined by spaces, `argv[0]` first.
     ///
     /// # Errors
-    /// When a pattern is no regular expression, or too large.
-    pub fn new<P: AsRef<str>>(patterns: &[P]) -> Result<Self, BuildError> {
-        let regex = if patterns.is_empty() { None } else { Some(Regex::new_many(patterns)?) };
-        Ok(Self { regex })
+    /// With the reason when a pattern is no regular expression, or too large.
+    pub fn new<P: AsRef<str>>(patterns: &[P]) -> Result<Self, String> {
+        if patterns.is_empty() {
+            return Ok(Self::default());
+        }
+        let regex = Regex::new_many(patterns).map_err(|error| {
+            let syntax = error.syntax_error().map(ToString::to_string);
+            // The library draws an arrow over several lines; the last says what is wrong.
+            let text = syntax.unwrap_or_else(|| error.to_string());
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(Self { regex: Some(regex) })
     }
 
     /// Whether nothing can match.

@@ -18,7 +18,13 @@ macro_rules! embedded {
 
 /// Name and text of every query, sorted by name; a test compares with the directory.
 const FILES: &[(&str, &str)] = embedded![
+    "connections_by_host",
+    "connections_incomplete",
+    "dns_names",
     "events_by_kind",
+    "files_by_process",
+    "files_changed",
+    "files_failed",
     "http_failed",
     "http_hosts",
     "llm_calls_agents",
@@ -35,6 +41,7 @@ const FILES: &[(&str, &str)] = embedded![
     "processes_by_peak_rss",
     "processes_list",
     "samples_during_calls",
+    "stdio_text",
     "trace_facts",
     "trace_summary",
 ];

@@ -20,7 +20,8 @@ use datafusion::scalar::ScalarValue;
 use super::source::Derived;
 use super::traces::{Named, TRACE, with_trace};
 use crate::tables::{
-    HTTP, LLM_CALLS, LOSSES, PROBES, PROCESSES, SAMPLES, STREAM_EVENTS, TLS_CHUNKS, TRACE_INFO,
+    CONNECTIONS, DNS_ANSWERS, FILE_OPS, FILES, HTTP, LLM_CALLS, LOSSES, PROBES, PROCESSES, SAMPLES,
+    STDIO_CHUNKS, STREAM_EVENTS, TLS_CHUNKS, TRACE_INFO,
 };
 
 /// Batches that may wait between the thread that makes them and the query.
@@ -28,10 +29,15 @@ const CHANNEL_BATCHES: usize = 2;
 
 impl Derived {
     /// All tables made from events, in the order of the catalogue.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::TlsChunks,
+        Self::StdioChunks,
         Self::Processes,
         Self::Samples,
+        Self::Files,
+        Self::FileOps,
+        Self::Connections,
+        Self::DnsAnswers,
         Self::Http,
         Self::StreamEvents,
         Self::LlmCalls,
@@ -44,6 +50,11 @@ impl Derived {
     pub(super) fn declaration(self) -> (&'static str, SchemaRef) {
         match self {
             Self::TlsChunks => (TLS_CHUNKS.name, TLS_CHUNKS.schema()),
+            Self::StdioChunks => (STDIO_CHUNKS.name, STDIO_CHUNKS.schema()),
+            Self::Files => (FILES.name, FILES.schema()),
+            Self::FileOps => (FILE_OPS.name, FILE_OPS.schema()),
+            Self::Connections => (CONNECTIONS.name, CONNECTIONS.schema()),
+            Self::DnsAnswers => (DNS_ANSWERS.name, DNS_ANSWERS.schema()),
             Self::Processes => (PROCESSES.name, PROCESSES.schema()),
             Self::Samples => (SAMPLES.name, SAMPLES.schema()),
             Self::Http => (HTTP.name, HTTP.schema()),

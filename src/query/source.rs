@@ -1,10 +1,10 @@
 //! The rows of every derived table, made from one trace on demand.
 //!
-//! Small results are made once and kept: the activity of the processes, and one pass of
-//! reconstruction that serves `http`, `stream_events` (while they are few), `llm_calls` and the
-//! gaps. Whatever grows with the payload (`tls_chunks`, bodies, many stream events) is never held:
-//! it streams through in batches of bounded size. Everything here blocks; providers call it on
-//! blocking threads.
+//! Small results are made once and kept: the activity of the processes, the sockets and pipes, what
+//! was done to files, and one pass over payload that serves `http`, `stream_events` (while they are
+//! few), `llm_calls`, `connections` and the gaps. Whatever grows with the payload (chunks, bodies,
+//! many stream events) is never held: it streams through in batches of bounded size. Everything here
+//! blocks; providers call it on blocking threads.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -14,10 +14,13 @@ use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
 use crate::event::Event;
-use crate::reconstruct::finding::{Exchange, Finding, LlmCall, StreamEvent};
+use crate::reconstruct::finding::{Finding, LlmCall, StreamEvent};
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
-use crate::tables::{self, Gaps, InfoRow, LossRow, Table, TlsChunk};
+use crate::tables::{
+    self, Channels, Chunk, ConnectionRow, DnsRow, FileOpRow, FileRow, Files, Gaps, HttpRow,
+    InfoRow, LossRow, StdioChunk, Table, TlsChunk, Traffic,
+};
 use crate::trace::{self, Reader};
 
 /// Rows in a batch at most.
@@ -35,14 +38,23 @@ const KEPT_STREAM_BYTES: usize = 32 << 20;
 const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
-const RECONSTRUCTED_KINDS: &[&str] = &["tls_data", "tls_close", "process_exit"];
+const RECONSTRUCTED_KINDS: &[&str] =
+    &["tls_data", "tls_close", "socket_data", "channel_open", "channel_close", "process_exit"];
+
+/// The events with payload that make streams, beside those that reconstruction needs.
+const STREAM_KINDS: &[&str] = &["stdio_data"];
 
 /// The derived tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Derived {
     TlsChunks,
+    StdioChunks,
     Processes,
     Samples,
+    Files,
+    FileOps,
+    Connections,
+    DnsAnswers,
     Http,
     StreamEvents,
     LlmCalls,
@@ -56,14 +68,15 @@ pub(super) type Sink<'a> = &'a mut dyn FnMut(RecordBatch) -> ControlFlow<()>;
 
 type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
-/// What the shared pass of reconstruction found.
+/// What the shared pass over payload found.
 #[derive(Debug, Default)]
 struct Findings {
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<HttpRow>,
     calls: Vec<LlmCall>,
     /// `None` when they were too many to keep.
     stream_events: Option<Vec<StreamEvent>>,
     gaps: Vec<LossRow>,
+    traffic: Traffic,
 }
 
 /// A value made when first needed; whoever needs it meanwhile waits for it.
@@ -95,7 +108,10 @@ pub(super) struct Source {
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
+    channels: Once<Channels>,
+    files: Once<Vec<FileRow>>,
     findings: Once<Findings>,
+    connections: Once<Vec<ConnectionRow>>,
 }
 
 impl Source {
@@ -105,7 +121,10 @@ impl Source {
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
+            channels: Once::default(),
+            files: Once::default(),
             findings: Once::default(),
+            connections: Once::default(),
         }
     }
 
@@ -147,6 +166,13 @@ impl Source {
     ) -> Result<()> {
         match table {
             Derived::TlsChunks => self.tls_chunks(projection, sink),
+            Derived::StdioChunks => self.stdio_chunks(projection, sink),
+            Derived::FileOps => self.file_ops(projection, sink),
+            Derived::DnsAnswers => self.dns_answers(projection, sink),
+            Derived::Files => send(&tables::FILES, &external(self.file_rows())?, projection, sink),
+            Derived::Connections => {
+                send(&tables::CONNECTIONS, &external(self.connections())?, projection, sink)
+            }
             Derived::Http => self.http(projection, sink),
             Derived::StreamEvents => self.stream_events(projection, sink),
             Derived::Processes => {
@@ -161,7 +187,7 @@ impl Source {
             }
             Derived::LlmCalls => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-                let rows = activity.call_rows(&findings.calls);
+                let rows = activity.call_rows(&findings.calls, &*external(self.channels())?);
                 send(&tables::LLM_CALLS, &rows, projection, sink)
             }
             Derived::Losses => {
@@ -182,13 +208,56 @@ impl Source {
     }
 
     fn tls_chunks(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let of_socket = ["remote_addr", "confidence"].map(|it| tables::TLS_CHUNKS.index(it));
+        let needs_channels = projection.iter().any(|index| of_socket.contains(index));
+        let channels = if needs_channels { external(self.channels())? } else { Arc::default() };
         let mut batches = Batches::new(&tables::TLS_CHUNKS, projection, sink);
         for event in self.events(&["tls_data"]) {
-            for chunk in TlsChunk::split(external(event)?) {
+            for chunk in Chunk::split(external(event)?) {
+                let (bytes, peer) = (chunk.captured_bytes(), channels.peer(chunk.conn_id()));
+                if batches.push(TlsChunk { chunk, peer }, bytes)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        batches.finish()
+    }
+
+    fn stdio_chunks(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let channels = external(self.channels())?;
+        let mut batches = Batches::new(&tables::STDIO_CHUNKS, projection, sink);
+        for event in self.events(&["stdio_data"]) {
+            for chunk in Chunk::split(external(event)?) {
+                let chunk = StdioChunk::new(chunk, &channels);
                 let bytes = chunk.captured_bytes();
                 if batches.push(chunk, bytes)?.is_break() {
                     return Ok(());
                 }
+            }
+        }
+        batches.finish()
+    }
+
+    fn dns_answers(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let channels = external(self.channels())?;
+        let mut batches = Batches::new(&tables::DNS_ANSWERS, projection, sink);
+        for event in self.events(&["dns_data"]) {
+            for row in DnsRow::from_event(external(event)?, &channels) {
+                if batches.push(row, size_of::<DnsRow>())?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        batches.finish()
+    }
+
+    fn file_ops(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let mut batches = Batches::new(&tables::FILE_OPS, projection, sink);
+        for event in self.events(&["file_op"]) {
+            let Some(row) = FileOpRow::from_event(external(event)?) else { continue };
+            let bytes = row.bytes();
+            if batches.push(row, bytes)?.is_break() {
+                return Ok(());
             }
         }
         batches.finish()
@@ -199,12 +268,13 @@ impl Source {
         if !projection.iter().any(|index| bodies.contains(index)) {
             return send(&tables::HTTP, &external(self.findings())?.exchanges, projection, sink);
         }
+        let channels = external(self.channels())?;
         let mut batches = Batches::new(&tables::HTTP, projection, sink);
         self.reconstruct(true, |finding| match finding {
             Finding::Exchange(exchange) => {
                 let bodies = [&exchange.request_body, &exchange.response_body];
                 let bytes = bodies.into_iter().flatten().map(Vec::len).sum();
-                batches.push(*exchange, bytes)
+                batches.push(HttpRow::new(*exchange, &channels), bytes)
             }
             _ => Ok(ControlFlow::Continue(())),
         })?;
@@ -246,15 +316,46 @@ impl Source {
         })
     }
 
+    fn channels(&self) -> Result<Arc<Channels>, trace::Error> {
+        self.channels.get(|| {
+            let mut channels = Channels::default();
+            for event in self.events(tables::CHANNEL_KINDS) {
+                channels.push(&event?);
+            }
+            channels.finish();
+            Ok(channels)
+        })
+    }
+
+    fn file_rows(&self) -> Result<Arc<Vec<FileRow>>, trace::Error> {
+        self.files.get(|| {
+            let mut files = Files::default();
+            for event in self.events(tables::FILE_KINDS) {
+                files.push(&event?);
+            }
+            Ok(files.finish())
+        })
+    }
+
+    fn connections(&self) -> Result<Arc<Vec<ConnectionRow>>, trace::Error> {
+        self.connections.get(|| {
+            let (findings, activity) = (self.findings()?, self.activity()?);
+            let end_of = |id| activity.find(id)?.exit.as_ref().map(|(ts, _)| *ts);
+            Ok(findings.traffic.rows(&*self.channels()?, end_of))
+        })
+    }
+
     fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
         self.findings.get(|| {
-            let mut kept = Kept::default();
             let is_midway = self.is_midway();
+            let mut kept = Kept::new(self.channels()?, is_midway);
             let mut gaps = Gaps::new(is_midway);
             let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
-            for event in self.events(RECONSTRUCTED_KINDS) {
+            let kinds = [RECONSTRUCTED_KINDS, tables::TRAFFIC_KINDS, STREAM_KINDS].concat();
+            for event in self.events(&kinds) {
                 let event = event?;
                 gaps.push(&event);
+                kept.findings.traffic.push(&event);
                 reconstructor.push(&event, &mut |finding| kept.push(finding));
             }
             reconstructor.finish(&mut |finding| kept.push(finding));
@@ -302,20 +403,23 @@ fn options(keep_bodies: bool) -> Options {
 /// Findings of the shared pass as they gather.
 struct Kept {
     findings: Findings,
+    channels: Arc<Channels>,
     stream_bytes: usize,
 }
 
-impl Default for Kept {
-    fn default() -> Self {
-        let stream_events = Some(Vec::new());
-        Self { findings: Findings { stream_events, ..Findings::default() }, stream_bytes: 0 }
-    }
-}
-
 impl Kept {
+    fn new(channels: Arc<Channels>, is_midway: bool) -> Self {
+        let (stream_events, traffic) = (Some(Vec::new()), Traffic::new(is_midway));
+        let findings = Findings { stream_events, traffic, ..Findings::default() };
+        Self { findings, channels, stream_bytes: 0 }
+    }
+
     fn push(&mut self, finding: Finding) {
         match finding {
-            Finding::Exchange(exchange) => self.findings.exchanges.push(*exchange),
+            Finding::Exchange(exchange) => {
+                self.findings.traffic.exchange(&exchange);
+                self.findings.exchanges.push(HttpRow::new(*exchange, &self.channels));
+            }
             Finding::LlmCall(call) => self.findings.calls.push(*call),
             Finding::StreamEvent(event) => {
                 self.stream_bytes += stream_event_bytes(&event);
@@ -409,11 +513,11 @@ mod tests {
 
     #[test]
     fn few_stream_events_are_kept_and_many_are_not() {
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Arc::default(), false);
         kept.push(event(10));
         kept.push(event(10));
         assert_eq!(kept.finish().stream_events.map(|events| events.len()), Some(2));
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Arc::default(), false);
         kept.push(event(KEPT_STREAM_BYTES));
         kept.push(event(10));
         assert_eq!(kept.finish().stream_events, None);

@@ -12,16 +12,19 @@
 //!
 //! Where the trace hands out response bytes before the request they answer, they wait. Policy for
 //! damage lives here: what is broken costs the message it is in, never the connection.
+//!
+//! Most processes ask: they write requests and read responses. One that serves does it the other way
+//! round; the first bytes of a direction tell ([`super::protocol::perspective`]).
 
 use std::collections::VecDeque;
 
 use super::Options;
-use super::exchange::{Builder, Ending, Findings};
-use super::finding::PartialReason;
+use super::exchange::{About, Builder, Ending, Findings};
+use super::finding::{PartialReason, Perspective};
 use super::http1::framing::{self, Framing};
 use super::http1::head::ResponseHead;
 use super::http1::reader::{Part, Reader};
-use super::protocol::Side;
+use super::protocol::{self, Side};
 use super::stream::{Content, Piece, Stream};
 use crate::event::{Direction, ProcessId, StreamData};
 use crate::time::WallNanos;
@@ -49,6 +52,13 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Connection {
     conn_id: u64,
     process: Option<ProcessId>,
+    scheme: &'static str,
+    /// Which end this is; `None` until the first bytes tell.
+    perspective: Option<Perspective>,
+    /// Which end it is where they do not tell.
+    supposed: Perspective,
+    /// Pieces that came before it was known, a few bytes.
+    undecided: VecDeque<(Direction, WallNanos, Waiting)>,
     written: Stream,
     read: Stream,
     requests: Reader,
@@ -65,17 +75,54 @@ pub(crate) struct Connection {
     opaque: bool,
 }
 
+/// A piece of a stream, kept.
 #[derive(Debug)]
 enum Waiting {
     Data(Vec<u8>),
     Gap(u64),
 }
 
+impl From<Content<'_>> for Waiting {
+    fn from(content: Content<'_>) -> Self {
+        match content {
+            Content::Data(bytes) => Self::Data(bytes.to_vec()),
+            Content::Gap(length) => Self::Gap(length),
+        }
+    }
+}
+
+impl Waiting {
+    fn as_content(&self) -> Content<'_> {
+        match self {
+            Self::Data(bytes) => Content::Data(bytes),
+            Self::Gap(length) => Content::Gap(*length),
+        }
+    }
+
+    fn captured(&self) -> usize {
+        match self {
+            Self::Data(bytes) => bytes.len(),
+            Self::Gap(_) => 0,
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) fn new(conn_id: u64, process: Option<ProcessId>) -> Self {
+    /// A connection of a process whose messages have this URI scheme. `supposed` is the end that it
+    /// is where its first bytes do not tell.
+    pub(crate) fn new(
+        conn_id: u64,
+        process: Option<ProcessId>,
+        scheme: &'static str,
+        supposed: Perspective,
+    ) -> Self {
         Self {
             conn_id,
             process,
+            scheme,
+            perspective: None,
+            supposed,
+            undecided: VecDeque::new(),
             written: Stream::default(),
             read: Stream::default(),
             requests: Reader::new(Side::Request),
@@ -89,7 +136,8 @@ impl Connection {
         }
     }
 
-    /// The same in a trace that begins in the middle of a recording.
+    /// The same where bytes that precede the first ones to come are not lost: in a trace that begins
+    /// in the middle of a recording, or a socket that was open before it was looked at.
     pub(crate) fn midway(self) -> Self {
         Self { written: Stream::midway(), read: Stream::midway(), ..self }
     }
@@ -116,17 +164,58 @@ impl Connection {
         act: impl FnOnce(&mut Stream, &mut dyn FnMut(Piece<'_>)),
     ) {
         // The stream is put aside so that its pieces can be read by the rest of the connection.
+        let mut stream = std::mem::take(self.stream(direction));
+        act(&mut stream, &mut |piece| self.piece(direction, piece, context));
+        *self.stream(direction) = stream;
+    }
+
+    fn stream(&mut self, direction: Direction) -> &mut Stream {
         match direction {
-            Direction::Write => {
-                let mut stream = std::mem::take(&mut self.written);
-                act(&mut stream, &mut |piece| self.request_piece(piece, context));
-                self.written = stream;
+            Direction::Write => &mut self.written,
+            Direction::Read => &mut self.read,
+        }
+    }
+
+    /// Takes the next piece of a direction.
+    fn piece(&mut self, direction: Direction, piece: Piece<'_>, context: &mut Context<'_>) {
+        if self.opaque {
+            return;
+        }
+        match self.perspective {
+            Some(perspective) if direction == perspective.request_direction() => {
+                self.request_piece(piece, context);
             }
-            Direction::Read => {
-                let mut stream = std::mem::take(&mut self.read);
-                act(&mut stream, &mut |piece| self.response_piece(piece, context));
-                self.read = stream;
+            Some(_) => self.response_piece(piece, context),
+            None => {
+                self.undecided.push_back((direction, piece.ts, Waiting::from(piece.content)));
+                if let Some(perspective) = self.find_perspective(direction) {
+                    self.decide(perspective, context);
+                }
             }
+        }
+    }
+
+    /// Which end this is, as the first bytes of a direction tell; `None` if they are too few.
+    fn find_perspective(&self, direction: Direction) -> Option<Perspective> {
+        let mut first = Vec::new();
+        for (of, _, content) in &self.undecided {
+            match content {
+                Waiting::Data(bytes) if *of == direction => {
+                    let missing = protocol::VERDICT_BYTES.saturating_sub(first.len());
+                    first.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+                }
+                Waiting::Gap(_) if *of == direction => return Some(self.supposed),
+                _ => {}
+            }
+        }
+        protocol::perspective(direction, &first).map(|found| found.unwrap_or(self.supposed))
+    }
+
+    /// Reads what came before it was known which end this is.
+    fn decide(&mut self, perspective: Perspective, context: &mut Context<'_>) {
+        self.perspective = Some(perspective);
+        for (direction, ts, content) in std::mem::take(&mut self.undecided) {
+            self.piece(direction, Piece { ts, content: content.as_content() }, context);
         }
     }
 
@@ -134,6 +223,9 @@ impl Connection {
     pub(crate) fn finish(mut self, ending: Ending, context: &mut Context<'_>) {
         self.order(Direction::Write, context, Stream::flush);
         self.order(Direction::Read, context, Stream::flush);
+        if self.perspective.is_none() {
+            self.decide(self.supposed, context);
+        }
         self.release_waiting(true, context);
 
         let end_ts = self.exchanges.back().map_or(WallNanos(0), Builder::start_ts);
@@ -178,9 +270,6 @@ impl Connection {
     }
 
     fn request_piece(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {
-        if self.opaque {
-            return;
-        }
         let mut input = self.requests.input(piece);
         loop {
             // A request body is given up for a new request only when it has been answered.
@@ -243,26 +332,19 @@ impl Connection {
     }
 
     fn response_piece(&mut self, piece: Piece<'_>, context: &mut Context<'_>) {
-        if self.opaque {
-            return;
-        }
         if self.waiting.is_empty() && !self.must_wait() {
             self.read_response(piece, context);
             self.report_done(context);
             return;
         }
-        let waiting = match piece.content {
-            Content::Data(bytes) => {
-                self.waiting_bytes += bytes.len();
-                Waiting::Data(bytes.to_vec())
-            }
-            Content::Gap(length) => Waiting::Gap(length),
-        };
+        let waiting = Waiting::from(piece.content);
+        self.waiting_bytes += waiting.captured();
         self.waiting.push_back((piece.ts, waiting));
         self.release_waiting(false, context);
         if self.is_waiting_full() {
             // The request may itself be waiting, for bytes that are lost.
-            self.order(Direction::Write, context, Stream::flush);
+            let perspective = self.perspective.unwrap_or(self.supposed);
+            self.order(perspective.request_direction(), context, Stream::flush);
             let full = self.is_waiting_full();
             self.release_waiting(full, context);
         }
@@ -285,14 +367,8 @@ impl Connection {
 
     fn release_one(&mut self, context: &mut Context<'_>) {
         let Some((ts, waiting)) = self.waiting.pop_front() else { return };
-        let content = match &waiting {
-            Waiting::Data(bytes) => {
-                self.waiting_bytes -= bytes.len();
-                Content::Data(bytes)
-            }
-            Waiting::Gap(length) => Content::Gap(*length),
-        };
-        self.read_response(Piece { ts, content }, context);
+        self.waiting_bytes -= waiting.captured();
+        self.read_response(Piece { ts, content: waiting.as_content() }, context);
         self.report_done(context);
     }
 
@@ -417,7 +493,9 @@ impl Connection {
     fn new_exchange(&self, ts: WallNanos, context: &mut Context<'_>) -> Builder {
         let http_id = *context.next_http_id;
         *context.next_http_id += 1;
-        Builder::new(http_id, self.conn_id, self.process, ts, context.options)
+        let perspective = self.perspective.unwrap_or(self.supposed);
+        let about = About { conn_id: self.conn_id, process: self.process, scheme: self.scheme };
+        Builder::new(http_id, about, perspective, ts, context.options)
     }
 
     /// The exchange whose request has not ended.

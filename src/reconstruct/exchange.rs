@@ -5,7 +5,7 @@
 
 use super::body::Body;
 use super::finding::{
-    Completeness, Exchange, Finding, Header, LlmCall, PartialReason, StreamEvent,
+    Completeness, Exchange, Finding, Header, LlmCall, PartialReason, Perspective, StreamEvent,
 };
 use super::http1::framing;
 use super::http1::head::{RequestHead, ResponseHead, list, values};
@@ -40,6 +40,15 @@ struct EventStream {
     next_seq: u64,
 }
 
+/// What an exchange has of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    pub(crate) conn_id: u64,
+    pub(crate) process: Option<ProcessId>,
+    /// `https` or `http`.
+    pub(crate) scheme: &'static str,
+}
+
 /// Why no more parts will come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -55,8 +64,8 @@ impl Builder {
     /// An exchange whose first byte came at `start_ts`.
     pub(crate) fn new(
         http_id: u64,
-        conn_id: u64,
-        process: Option<ProcessId>,
+        about: About,
+        perspective: Perspective,
         start_ts: WallNanos,
         options: &Options,
     ) -> Self {
@@ -64,14 +73,15 @@ impl Builder {
         Self {
             found: Exchange {
                 http_id,
-                conn_id,
-                process,
+                conn_id: about.conn_id,
+                process: about.process,
+                perspective,
                 start_ts,
                 request_end_ts: None,
                 first_byte_ts: None,
                 end_ts: None,
                 method: None,
-                scheme: "https".to_owned(),
+                scheme: about.scheme.to_owned(),
                 host: None,
                 path: None,
                 http_version: "1.1".to_owned(),
@@ -153,11 +163,16 @@ impl Builder {
         self.found.host = authority.or(host_field).map(str::to_owned);
         self.found.path = path.map(str::to_owned);
         self.found.http_version = head.version.to_owned();
-        self.observer = llm::Observer::for_request(
-            &head,
-            self.found.host.as_deref(),
-            self.found.path.as_deref(),
-        );
+        // A call is counted where it is made: what a model server answers was asked by someone, who
+        // may be observed too.
+        self.observer = match self.found.perspective {
+            Perspective::Client => llm::Observer::for_request(
+                &head,
+                self.found.host.as_deref(),
+                self.found.path.as_deref(),
+            ),
+            Perspective::Server => None,
+        };
         self.request_body = self.body(&head.headers);
         self.found.method = Some(head.method);
         self.found.request_headers = head.headers;

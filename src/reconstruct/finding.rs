@@ -2,7 +2,7 @@
 //!
 //! Unknown is `None`, never zero.
 
-use crate::event::ProcessId;
+use crate::event::{Direction, ProcessId};
 use crate::time::WallNanos;
 
 /// One thing found out.
@@ -12,7 +12,8 @@ pub enum Finding {
     Exchange(Box<Exchange>),
     /// An event of a response stream (table `stream_events`).
     StreamEvent(StreamEvent),
-    /// A request to a model (table `llm_calls`); follows its [`Finding::Exchange`].
+    /// A request that the process made to a model (table `llm_calls`); follows its
+    /// [`Finding::Exchange`].
     LlmCall(Box<LlmCall>),
 }
 
@@ -63,6 +64,42 @@ impl PartialReason {
     }
 }
 
+/// Which end of a connection the observed process is. A connection between two observed processes is
+/// seen from both, as two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Perspective {
+    /// It asks: writes requests, reads responses.
+    Client,
+    /// It answers: reads requests, writes responses.
+    Server,
+}
+
+impl Perspective {
+    /// The value of the `role` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    /// The direction in which requests go.
+    pub(crate) fn request_direction(self) -> Direction {
+        match self {
+            Self::Client => Direction::Write,
+            Self::Server => Direction::Read,
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// An HTTP request and its response (RFC 9110).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
@@ -70,8 +107,10 @@ pub struct Exchange {
     pub http_id: u64,
     /// The connection it used.
     pub conn_id: u64,
-    /// The process that made the request.
+    /// The process whose connection it is.
     pub process: Option<ProcessId>,
+    /// Whether that process made the request or answered it.
+    pub perspective: Perspective,
     /// First byte of the request.
     pub start_ts: WallNanos,
     /// Last byte of the request body.
@@ -82,7 +121,7 @@ pub struct Exchange {
     pub end_ts: Option<WallNanos>,
     /// Request method; absent when the request head was not captured.
     pub method: Option<String>,
-    /// `https` for TLS.
+    /// `https` for TLS, `http` for a socket in plain text.
     pub scheme: String,
     /// Authority from the request target or the Host field.
     pub host: Option<String>,

@@ -3,13 +3,17 @@
 //! Each takes any bytes and must not panic; most also hold a property that is worth more than
 //! that: where the input was cut must not show.
 
+use super::client_hello::{self, ClientHello};
+use super::dns::DnsResponse;
 use super::finding::Finding;
 use super::http1::framing::{self, Framing};
 use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece};
 use super::{Options, Reconstructor, body, llm, sse};
-use crate::event::{Body, Direction, Event, Exit, ProcessId, Source, StreamData};
+use crate::event::{
+    Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
+};
 use crate::time::WallNanos;
 
 /// Bytes as a script of events: joined, reordered, overlapping, lost, closed.
@@ -49,10 +53,11 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
     let data_bytes = data.len() as u64 + lost_bytes;
     *offset = stream_offset.saturating_add(data_bytes).min(1 << 40);
     let body = match op >> 6 {
+        3 if op & 24 == 16 => Body::ChannelOpen(channel(conn_id, op)),
         3 if op & 8 == 0 => Body::TlsClose { conn_id },
         3 => Body::ProcessExit(Exit::default()),
         _ => Body::Data(StreamData {
-            source: Source::Tls,
+            source: if op & 32 == 0 { Source::Tls } else { Source::Socket },
             conn_id,
             direction,
             stream_offset,
@@ -67,6 +72,18 @@ fn event(ts: i64, op: u8, data: &[u8], offsets: &mut [u64; 4]) -> Event {
     };
     let process = Some(ProcessId { pid: 1, start_ts: WallNanos(0) });
     Event { ts: WallNanos(ts), process, tid: None, comm: None, body }
+}
+
+fn channel(conn_id: u64, op: u8) -> Channel {
+    Channel {
+        conn_id,
+        channel_type: ChannelType::Tcp,
+        role: if op & 32 == 0 { Role::Accept } else { Role::Inherited },
+        fd: 0,
+        local_addr: None,
+        remote_addr: None,
+        errno: 0,
+    }
 }
 
 /// An HTTP/1 direction, whole and byte by byte; a zero byte in front of a byte is a new call.
@@ -155,6 +172,21 @@ pub fn model_api(bytes: &[u8]) {
     llm::fuzz(bytes);
 }
 
+/// Messages that name hosts: a TLS ClientHello, whole and as one of a made-up hello's extensions, and
+/// a DNS message.
+pub fn host_names(bytes: &[u8]) {
+    let is_plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
+    let name = &bytes[..bytes.len().min(300)];
+    let made = client_hello::made(&[client_hello::made_server_name(name)], 200);
+    for wire in [bytes, &made] {
+        let Some(hello) = ClientHello::parse(wire) else { continue };
+        assert!(hello.server_name.iter().chain(&hello.alpn).all(is_plain));
+    }
+    let Some(response) = DnsResponse::parse(bytes) else { return };
+    assert!(response.question.iter().all(is_plain));
+    assert!(response.answers.iter().all(|answer| is_plain(&answer.name)));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -171,6 +203,9 @@ mod tests {
         b"rubbish\0POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\nxPOST\0GET / HTTP/1.1\r\n\r\n",
         b"\x00\x05\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x02\x00\xfd\xffhi",
         b"\xef\xbb\xbfevent: a\r\ndata: 1\rdata: 2\n\n: note\ndata\n\n",
+        b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x0301234567890123456789012345678901\x00\x00\x00\x00\x00\x00",
+        b"\x00\x01\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\
+          \x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01",
         br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
     ];
 
@@ -180,6 +215,7 @@ mod tests {
         content_coding(bytes);
         event_stream(bytes);
         model_api(bytes);
+        host_names(bytes);
     }
 
     #[test]

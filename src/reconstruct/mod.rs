@@ -1,4 +1,5 @@
-//! Events to findings: connections, HTTP exchanges, event streams, LLM calls.
+//! Events to findings: connections, HTTP exchanges, event streams, LLM calls; and what the messages
+//! say that name hosts: the start of TLS handshakes ([`client_hello`]) and DNS answers ([`dns`]).
 //!
 //! Sans-IO: bytes and gaps in, findings out. No file, clock, Arrow or async, so that the same
 //! events always give the same findings. Total: no input is an error, damage costs only the
@@ -14,7 +15,9 @@
 //! were cut into events.
 
 mod body;
+pub mod client_hello;
 mod connection;
+pub mod dns;
 mod exchange;
 pub mod finding;
 #[cfg(any(test, fuzzing))]
@@ -29,8 +32,8 @@ use std::collections::BTreeMap;
 
 use self::connection::{Connection, Context};
 use self::exchange::Ending;
-use self::finding::Finding;
-use crate::event::{Body, Event, ProcessId, StreamData};
+use self::finding::{Finding, Perspective};
+use crate::event::{Body, Event, ProcessId, Role, Source, StreamData};
 use crate::time::WallNanos;
 
 /// What is wanted of a reconstruction.
@@ -55,7 +58,15 @@ impl Default for Options {
 /// reported as if the recording had ended, and joined late should it go on.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// Turns the events of one trace into findings.
+/// Sockets of which it is remembered how the process came by them, until their first bytes. Of one
+/// that is forgotten the bytes tell which end it is.
+const MAX_ROLES: usize = 1 << 16;
+
+/// Turns the events of one trace into findings: plaintext of TLS libraries (`tls_data`) and of
+/// sockets that speak HTTP in plain text (`socket_data`).
+///
+/// A connection between two observed processes is in the trace twice, and so are its exchanges: as
+/// the client saw them and as the server did. Calls to a model are found where they were made only.
 ///
 /// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
 /// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. Exchanges come
@@ -70,6 +81,8 @@ const MAX_CONNECTIONS: usize = 1024;
 pub struct Reconstructor {
     options: Options,
     connections: BTreeMap<u64, Followed>,
+    /// How processes came by the sockets through which nothing has gone yet.
+    roles: BTreeMap<u64, Role>,
     next_http_id: u64,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
@@ -87,7 +100,14 @@ impl Reconstructor {
     /// A reconstruction that has seen nothing.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, connections: BTreeMap::new(), next_http_id: 1, pushed: 0, is_midway: false }
+        Self {
+            options,
+            connections: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            next_http_id: 1,
+            pushed: 0,
+            is_midway: false,
+        }
     }
 
     /// The same for a trace that begins in the middle of a recording: connections that were open
@@ -104,8 +124,15 @@ impl Reconstructor {
             Body::Data(data) if data.source.is_plaintext() => {
                 self.data(event.ts, event.process, data, findings);
             }
+            Body::ChannelOpen(channel) => {
+                if self.roles.len() >= MAX_ROLES {
+                    self.roles.pop_first();
+                }
+                self.roles.insert(channel.conn_id, channel.role);
+            }
             Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
-                self.end_connection(*conn_id, Ending::Closed, findings)
+                self.roles.remove(conn_id);
+                self.end_connection(*conn_id, Ending::Closed, findings);
             }
             Body::ProcessExit(_) => self.end_process(event.process, findings),
             _ => {}
@@ -132,10 +159,18 @@ impl Reconstructor {
         {
             self.end_connection(idle, Ending::StillOpen, findings);
         }
-        let is_midway = self.is_midway;
+        let (is_midway, roles) = (self.is_midway, &mut self.roles);
         let followed = self.connections.entry(data.conn_id).or_insert_with(|| {
-            let connection = Connection::new(data.conn_id, process);
-            let connection = if is_midway { connection.midway() } else { connection };
+            let role = roles.remove(&data.conn_id);
+            let supposed = match role {
+                Some(Role::Accept) => Perspective::Server,
+                _ => Perspective::Client,
+            };
+            // A socket that was open before is recorded from where a message begins.
+            let is_joined = data.source == Source::Socket
+                && !matches!(role, Some(Role::Accept | Role::Connect));
+            let connection = Connection::new(data.conn_id, process, scheme(data.source), supposed);
+            let connection = if is_midway || is_joined { connection.midway() } else { connection };
             Followed { connection, last_used: 0 }
         });
         followed.last_used = self.pushed;
@@ -169,11 +204,18 @@ impl Reconstructor {
     }
 }
 
+/// The URI scheme of HTTP messages observed there.
+fn scheme(source: Source) -> &'static str {
+    match source {
+        Source::Socket => "http",
+        _ => "https",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Direction;
-    use crate::event::Source;
 
     fn written(conn_id: u64, pid: u32, text: &str) -> Event {
         Event {

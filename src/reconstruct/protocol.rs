@@ -1,8 +1,10 @@
 //! What a run of bytes could be the beginning of: the only guess in reconstruction.
 //!
 //! Feeds on the first bytes of a direction, of a message, or of a call after damage. Everything
-//! else follows from what was read before. The traced process is taken to be the client: it
-//! writes requests and reads responses.
+//! else follows from what was read before.
+
+use super::finding::Perspective;
+use crate::event::Direction;
 
 /// What the bytes seen so far allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +22,9 @@ pub(crate) enum Verdict {
 /// Which kind of message to expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// What the client writes.
+    /// What the client sends.
     Request,
-    /// What the client reads.
+    /// What the server sends.
     Response,
 }
 
@@ -40,6 +42,21 @@ pub(crate) fn verdict(side: Side, bytes: &[u8]) -> Verdict {
         Side::Request => request(bytes),
         Side::Response => response(bytes),
     }
+}
+
+/// Which end of a connection the process is whose first bytes in a direction these are. `None` if
+/// they are too few to tell, `Some(None)` if they begin no message.
+pub(crate) fn perspective(direction: Direction, bytes: &[u8]) -> Option<Option<Perspective>> {
+    let sender = match (request(bytes), response(bytes)) {
+        (Verdict::Http1 | Verdict::Http2, _) => Perspective::Client,
+        (_, Verdict::Http1) => Perspective::Server,
+        (Verdict::Undecided, _) | (_, Verdict::Undecided) => return None,
+        _ => return Some(None),
+    };
+    Some(Some(match direction {
+        Direction::Write => sender,
+        Direction::Read => sender.other(),
+    }))
 }
 
 /// `METHOD` in capitals, a space and the first byte of a request target (RFC 9112 section 3).
@@ -102,6 +119,19 @@ mod tests {
             assert_eq!(response(start.as_bytes()), Verdict::Other, "{start}");
         }
         assert_eq!(response(b"HTTP/2 200"), Verdict::Other);
+    }
+
+    #[test]
+    fn the_first_bytes_of_a_direction_tell_which_end_it_is() {
+        use Perspective::{Client, Server};
+        let both = |bytes: &[u8]| {
+            [Direction::Write, Direction::Read].map(|direction| perspective(direction, bytes))
+        };
+        assert_eq!(both(b"POST /v1/messages"), [Some(Some(Client)), Some(Some(Server))]);
+        assert_eq!(both(b"PRI * HTTP/2.0\r\n"), [Some(Some(Client)), Some(Some(Server))]);
+        assert_eq!(both(b"HTTP/1.1 200 OK"), [Some(Some(Server)), Some(Some(Client))]);
+        assert_eq!(both(b"HTTP"), [None, None]);
+        assert_eq!(both(b"{\"a\":1}"), [Some(None), Some(None)]);
     }
 
     proptest! {

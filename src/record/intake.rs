@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::ledger::Observed;
 use super::live::Live;
 use super::probing::{Probing, Report};
+use super::selfcheck::SelfCheck;
 use super::sink::Sink;
 use crate::capture::clock;
 use crate::event::{Body, Event, ProcessId, Source};
@@ -24,6 +25,8 @@ pub struct Intake {
     pub saw_plaintext: bool,
     /// Events made in user space, for the sum at the end.
     pub observed: Observed,
+    /// What notices that plaintext is missing.
+    pub self_check: SelfCheck,
     /// Events from before the sink.
     waiting: Vec<Event>,
     anchor: ClockAnchor,
@@ -40,6 +43,7 @@ impl Intake {
             lost: (0, 0),
             saw_plaintext: false,
             observed: Observed::default(),
+            self_check: SelfCheck::default(),
             waiting: Vec::new(),
             anchor,
         }
@@ -48,6 +52,7 @@ impl Intake {
     /// Takes one event of the kernel side.
     pub fn take(&mut self, event: Event) {
         self.live.observe(&event);
+        self.self_check.observe(&event);
         match &event.body {
             Body::ProcessExec(image) | Body::ProcessSeen(image) => {
                 if let Some(id) = event.process {

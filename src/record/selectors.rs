@@ -141,16 +141,11 @@ impl Selectors {
         };
         for pattern in &self.command_lines {
             // Alone, so that the message is about the right one.
-            CommandLines::new(std::slice::from_ref(pattern)).map_err(|error| {
-                let syntax = error.syntax_error().map(ToString::to_string);
-                // The library draws an arrow over several lines; the last says what is wrong.
-                let text = syntax.unwrap_or_else(|| error.to_string());
-                let reason = text.lines().last().unwrap_or_default();
-                refused(pattern, reason.trim_start_matches("error: ").to_owned())
-            })?;
+            CommandLines::new(std::slice::from_ref(pattern))
+                .map_err(|reason| refused(pattern, reason))?;
         }
         CommandLines::new(&self.command_lines)
-            .map_err(|error| refused(&self.command_lines.join(" "), error.to_string()))
+            .map_err(|reason| refused(&self.command_lines.join(" "), reason))
     }
 
     fn cgroups(&self) -> Result<Vec<Cgroup>, SelectorError> {

@@ -30,6 +30,7 @@ use super::trigger::Triggers;
 use crate::capture::bpf::{self, Capture};
 use crate::capture::clock;
 use crate::capture::known::Known;
+use crate::capture::package;
 use crate::capture::procfs::{ProcFs, Sampler};
 use crate::capture::scope::Scope;
 use crate::event::{Body, Fork};
@@ -41,6 +42,9 @@ const POLL: Duration = Duration::from_millis(10);
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is told what was done to files; a killed recorder does not tell the last of it.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
+/// How long files, sockets and pipes are watched after the last observed process has ended: programs
+/// that come one after the other are to be seen from their first instruction on.
+const IO_GRACE: Duration = Duration::from_secs(30);
 /// How often the clocks are read again, to see whether one was set or the machine suspended.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -88,7 +92,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.capture.watch_io(!session.intake.live.is_empty())?;
+    session.watch_io()?;
     session.open(&names, owner.as_ref(), options)?;
 
     if !options.redact {
@@ -175,6 +179,8 @@ struct Session {
     scope: Scope,
     /// What the writer wants the user to know.
     said: Option<Receiver<String>>,
+    /// Until when files, sockets and pipes are watched.
+    io_until: Option<Instant>,
 }
 
 impl Session {
@@ -201,6 +207,7 @@ impl Session {
             ),
             scope,
             said: None,
+            io_until: None,
         })
     }
 
@@ -329,8 +336,7 @@ impl Session {
         let mut forwarded = false;
         let end = loop {
             self.drain(POLL)?;
-            // Not while nothing is observed: it costs every process of the machine.
-            self.capture.watch_io(!self.intake.live.is_empty())?;
+            self.watch_io()?;
             let reports = self.intake.reports(Instant::now());
             self.attach(reports, say);
             let now = Instant::now();
@@ -341,6 +347,7 @@ impl Session {
             }
             if now >= ledger_due {
                 self.read_ledger()?;
+                self.check_plaintext(say);
                 ledger_due = now + LEDGER_INTERVAL;
             }
             if now >= files_due {
@@ -461,6 +468,16 @@ impl Session {
         self.said.iter().flat_map(Receiver::try_iter).for_each(|note| say(&note));
     }
 
+    /// Watches files, sockets and pipes while something is observed and for a while after, but not
+    /// for as long as nothing comes: it costs every process of the machine.
+    fn watch_io(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if !self.intake.live.is_empty() {
+            self.io_until = Some(now + IO_GRACE);
+        }
+        Ok(self.capture.watch_io(self.io_until.is_some_and(|until| now < until))?)
+    }
+
     /// Moves what is in the rings to the sink.
     fn drain(&mut self, timeout: Duration) -> Result<(), Error> {
         self.capture.drain(timeout, &mut |event| self.intake.take(event))?;
@@ -500,6 +517,18 @@ impl Session {
             self.intake.take_own(loss);
         }
         Ok(())
+    }
+
+    /// Tells of programs that make TLS connections and show no plaintext, and records it.
+    fn check_plaintext(&mut self, say: &mut dyn FnMut(&str)) {
+        for warning in self.intake.self_check.due(self.intake.now()) {
+            let directory = self.proc.directory(warning.process.pid);
+            let version = package::find(&directory, Path::new(&warning.exe))
+                .and_then(|package| package.version);
+            say(&warning.line(version.as_deref()));
+            let (process, comm) = (warning.process, warning.comm.clone());
+            self.intake.take_now(Some(process), Some(comm), Body::Probe(warning.probe()));
+        }
     }
 
     fn hand_over(&mut self) -> Result<(), super::sink::WriterFailed> {

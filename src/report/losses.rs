@@ -32,7 +32,7 @@ pub(super) fn section(report: &Report) -> Section {
         blocks.push(Block::Table(losses(report)));
     }
     if !report.gaps.is_empty() {
-        blocks.push(Block::Caption("Missing in the plaintext:"));
+        blocks.push(Block::Caption("Missing in captured streams:"));
         blocks.push(Block::Table(gaps(report)));
         blocks.extend(hidden(report, &report.gaps, "gap", "losses_gaps"));
     }
@@ -76,6 +76,7 @@ fn cause(cause: &str) -> String {
         "copy_fault" => "the memory could not be read",
         "truncated" => "larger than one record may be",
         "map_full" => "more at once than the kernel table holds",
+        "bypassed" => "moved without passing through memory of the process",
         "decode_error" => "a record that the recorder does not understand",
         "unusable" => "what it refers to or continues was lost",
         "disk_full" => "there was no room to write it",

@@ -7,9 +7,11 @@
 mod activity;
 mod calls;
 mod document;
+mod files;
 mod json;
 mod losses;
 mod markdown;
+mod network;
 mod overview;
 mod processes;
 mod rows;
@@ -79,6 +81,11 @@ pub struct Report {
     calls: Rows,
     processes: Rows,
     activity: Rows,
+    files_by_process: Rows,
+    files_changed: Rows,
+    files_failed: Rows,
+    hosts: Rows,
+    incomplete: Rows,
     losses: Rows,
     gaps: Rows,
     probes: Rows,
@@ -166,6 +173,11 @@ impl Report {
             calls: ask("llm_calls_list")?,
             processes: ask("processes_by_cpu")?,
             activity: ask("samples_during_calls")?,
+            files_by_process: ask("files_by_process")?,
+            files_changed: ask("files_changed")?,
+            files_failed: ask("files_failed")?,
+            hosts: ask("connections_by_host")?,
+            incomplete: ask("connections_incomplete")?,
             losses: ask("losses_by_cause")?,
             gaps: ask("losses_gaps")?,
             probes: ask("probes_by_state")?,
@@ -196,6 +208,8 @@ impl Report {
                 calls::section(self),
                 processes::section(self),
                 activity::section(self),
+                files::section(self),
+                network::section(self),
                 losses::section(self),
             ],
         }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::channel::Channels;
 use super::llm_call::CallRow;
 use super::loss::{LossRow, ProbeRow};
 use super::process::ProcessRow;
@@ -136,9 +137,10 @@ impl Activity {
         std::iter::successors(Some(process), |at| self.parents[*at]).take(MAX_ANCESTORS)
     }
 
-    /// Joins calls with the names and the activity of their processes.
+    /// Joins calls with the names and the activity of their processes, and with what is at the other
+    /// end of their connections.
     #[must_use]
-    pub fn call_rows(&self, calls: &[LlmCall]) -> Vec<CallRow> {
+    pub fn call_rows(&self, calls: &[LlmCall], channels: &Channels) -> Vec<CallRow> {
         let row = |call: &LlmCall| {
             let process = call.exchange.process.and_then(|id| self.index.get(&id).copied());
             let name = process.and_then(|at| self.processes[at].name()).map(String::from);
@@ -146,6 +148,7 @@ impl Activity {
                 agent: call.agent.clone().or(name),
                 avg_cpu_percent: process.and_then(|at| self.cpu_during(call, at)),
                 peak_rss_bytes: process.and_then(|at| self.peak_rss_during(call, at)),
+                peer: channels.peer(call.exchange.conn_id),
                 call: call.clone(),
             }
         };
@@ -270,7 +273,7 @@ fn sum(rss: &HashMap<usize, u64>) -> u64 {
 mod tests {
     use super::*;
     use crate::event::{Exit, Fork, Sample};
-    use crate::reconstruct::finding::{Exchange, Usage, UsageState};
+    use crate::reconstruct::finding::{Exchange, Perspective, Usage, UsageState};
 
     /// The made-up process `pid` that began at `start_s`.
     fn id(pid: u32, start_s: i64) -> ProcessId {
@@ -304,6 +307,7 @@ mod tests {
             http_id: call_id,
             conn_id: 1,
             process: Some(id),
+            perspective: Perspective::Client,
             start_ts: at(from_s),
             request_end_ts: None,
             first_byte_ts: None,
@@ -393,7 +397,8 @@ mod tests {
             fork(child, 1),
             exit(13, child, 2),
         ];
-        let row = &activity(&events).call_rows(&[call(1, agent, 10, Some(15))])[0];
+        let row =
+            &activity(&events).call_rows(&[call(1, agent, 10, Some(15))], &Channels::default())[0];
         assert_eq!(row.avg_cpu_percent, Some((1.0 + 2.0) / 5.0 * 100.0));
         assert_eq!(row.agent.as_deref(), Some("worker"));
     }
@@ -410,7 +415,8 @@ mod tests {
             sample(12, agent, 0, 200),
             sample(30, agent, 0, 900),
         ];
-        let rss = |call| activity(&events).call_rows(&[call])[0].peak_rss_bytes;
+        let rss =
+            |call| activity(&events).call_rows(&[call], &Channels::default())[0].peak_rss_bytes;
         assert_eq!(rss(call(1, agent, 10, Some(20))), Some(1100));
         assert_eq!(rss(call(1, agent, 11, Some(20))), Some(200));
         assert_eq!(rss(call(1, agent, 1, Some(2))), None);

@@ -1,5 +1,6 @@
 //! Table `llm_calls`: requests to models, joined with what the agent's own machine did meanwhile.
 
+use super::channel::Peer;
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
 use super::http::{completeness_reason, duration_ms};
 use crate::reconstruct::finding::{Completeness, LlmCall};
@@ -15,6 +16,8 @@ pub struct CallRow {
     pub avg_cpu_percent: Option<f64>,
     /// Resident memory of the process tree during the call.
     pub peak_rss_bytes: Option<u64>,
+    /// What is at the other end of its connection.
+    pub peer: Peer,
 }
 
 const NO_PROCESS: &str = "the process is not known";
@@ -27,7 +30,9 @@ const NO_CONTENT: &str = "no generated content was seen, or the response was not
 /// One row per request to a model.
 pub const LLM_CALLS: Table<CallRow> = Table {
     name: "llm_calls",
-    description: "One row per request to a model, ordered by call_id.",
+    description: "One row per request that a process made to a model, ordered by call_id. What an \
+                  observed model server answered is in http with role server, and no row here: the \
+                  process that asked has it.",
     columns: &[
         Column::new(
             "call_id",
@@ -314,6 +319,18 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Int(|x| int(x.call.exchange.lost_bytes)),
             "Bytes of it known to be missing.",
             NEVER,
+        ),
+        Column::new(
+            "remote_addr",
+            Cell::Text(|x| x.peer.remote_addr().and_then(text)),
+            "Address at the other end of the socket that carries the connection.",
+            "the socket is not known, or has no such address",
+        ),
+        Column::new(
+            "confidence",
+            Cell::Text(|x| x.peer.confidence().and_then(text)),
+            "How sure that socket is: certain or likely; certain where it is in plain text.",
+            "the socket is not known",
         ),
     ],
 };

@@ -1,9 +1,10 @@
 //! Tables `losses` and `probes`: what the trace does not hold, and where it looked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::channel::is_seen_from_begin;
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
-use crate::event::{Body, Direction, Event, Probe, ProcessId};
+use crate::event::{Body, Direction, Event, Probe, ProcessId, Source};
 use crate::time::WallNanos;
 
 /// Something that is missing from the trace.
@@ -46,9 +47,12 @@ impl LossRow {
 /// The value of `losses.cause` for a hole in a stream.
 const GAP: &str = "gap";
 
-/// Finds the holes in TLS streams from the offsets of their `tls_data` events.
+/// Finds the holes in streams from the offsets of their events: `tls_data`, `socket_data`,
+/// `stdio_data`.
 #[derive(Debug, Default)]
 pub struct Gaps {
+    /// Sockets that were seen from their begin on.
+    whole_sockets: HashSet<u64>,
     /// End of what was seen of each stream, and when.
     streams: HashMap<(u64, Direction), (u64, WallNanos)>,
     /// Whether a stream may begin at any offset.
@@ -65,14 +69,27 @@ impl Gaps {
         Self { is_midway, ..Self::default() }
     }
 
-    /// Looks at an event; only `tls_data` matters, in stream order.
+    /// Looks at an event, those of a stream in its order, a `channel_open` before what goes through
+    /// it. Kinds that make no stream are ignored.
     pub fn push(&mut self, event: &Event) {
-        let Body::Data(tls) = &event.body else {
-            return;
+        let data = match &event.body {
+            Body::Data(data) => data,
+            Body::ChannelOpen(channel) if is_seen_from_begin(channel.role) => {
+                self.whole_sockets.insert(channel.conn_id);
+                return;
+            }
+            _ => return,
         };
-        let stream = (tls.conn_id, tls.direction);
+        // A socket that was open before is recorded from where a message begins.
+        let is_whole = match data.source {
+            Source::Tls | Source::Stdio => true,
+            Source::Socket => self.whole_sockets.contains(&data.conn_id),
+            // Messages of which only the begin is wanted.
+            Source::TlsHello | Source::Dns => return,
+        };
+        let stream = (data.conn_id, data.direction);
         let (seen_until, seen_ts) = self.streams.get(&stream).copied().unwrap_or_else(|| {
-            let begins_at = if self.is_midway { tls.stream_offset } else { 0 };
+            let begins_at = if self.is_midway || !is_whole { data.stream_offset } else { 0 };
             (begins_at, event.ts)
         });
         let hole = |first_ts, stream_offset, lost_bytes| LossRow {
@@ -83,19 +100,19 @@ impl Gaps {
             lost_events: None,
             lost_bytes,
             process: event.process,
-            conn_id: Some(tls.conn_id),
-            direction: Some(tls.direction),
+            conn_id: Some(data.conn_id),
+            direction: Some(data.direction),
             stream_offset: Some(stream_offset),
         };
-        if tls.stream_offset > seen_until {
-            self.found.push(hole(seen_ts, seen_until, tls.stream_offset - seen_until));
+        if data.stream_offset > seen_until {
+            self.found.push(hole(seen_ts, seen_until, data.stream_offset - seen_until));
         }
-        let captured = tls.data_bytes.saturating_sub(tls.lost_bytes);
-        if tls.lost_bytes > 0 {
-            let at = tls.stream_offset.saturating_add(captured);
-            self.found.push(hole(event.ts, at, tls.lost_bytes));
+        let captured = data.data_bytes.saturating_sub(data.lost_bytes);
+        if data.lost_bytes > 0 {
+            let at = data.stream_offset.saturating_add(captured);
+            self.found.push(hole(event.ts, at, data.lost_bytes));
         }
-        let end = tls.stream_offset.saturating_add(tls.data_bytes).max(seen_until);
+        let end = data.stream_offset.saturating_add(data.data_bytes).max(seen_until);
         self.streams.insert(stream, (end, event.ts));
     }
 
@@ -122,9 +139,10 @@ pub fn sort_losses(rows: &mut [LossRow]) {
 /// One row per loss.
 pub const LOSSES: Table<LossRow> = Table {
     name: "losses",
-    description: "One row per loss: what the recorder counted, and (cause gap) every hole in a TLS \
-                  stream. A byte the recorder counted usually also shows as a gap: add up one or \
-                  the other.",
+    description: "One row per loss: what the recorder counted, and (cause gap) every hole in a stream \
+                  of tls_data, socket_data or stdio_data. A byte the recorder counted usually also \
+                  shows as a gap: add up one or the other. In stdio_data a gap is also what went \
+                  through a descriptor that is not recorded.",
     columns: &[
         Column::new(
             "first_ts",
@@ -142,8 +160,8 @@ pub const LOSSES: Table<LossRow> = Table {
         Column::new(
             "cause",
             Cell::Text(|x| text(&x.cause)),
-            "Why: ring_full, copy_fault, truncated, map_full, decode_error, unusable, disk_full or \
-             write_failed as the recorder counted, or gap for a hole in a stream.",
+            "Why: ring_full, copy_fault, truncated, map_full, bypassed, decode_error, unusable, \
+             disk_full or write_failed as the recorder counted, or gap for a hole in a stream.",
             NEVER,
         ),
         Column::new(
@@ -263,12 +281,22 @@ pub const PROBES: Table<ProbeRow> = Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Source;
-    use crate::event::StreamData;
+    use crate::event::{ChannelType, Role, StreamData};
+    use crate::tables::channel::tests::opened;
 
     fn data(ts: i64, stream_offset: u64, captured: usize, lost_bytes: u64) -> Event {
+        from(Source::Tls, ts, stream_offset, captured, lost_bytes)
+    }
+
+    fn from(
+        source: Source,
+        ts: i64,
+        stream_offset: u64,
+        captured: usize,
+        lost_bytes: u64,
+    ) -> Event {
         let tls = StreamData {
-            source: Source::Tls,
+            source,
             conn_id: 3,
             direction: Direction::Read,
             stream_offset,
@@ -310,6 +338,29 @@ mod tests {
         [data(1, 700, 10, 0), data(2, 712, 1, 0)].iter().for_each(|event| gaps.push(event));
         let found: Vec<_> = gaps.finish().iter().map(|row| row.lost_bytes).collect();
         assert_eq!(found, [2]);
+    }
+
+    #[test]
+    fn every_stream_has_holes_and_messages_have_none() {
+        for source in [Source::Tls, Source::Socket, Source::Stdio] {
+            let events = [from(source, 1, 0, 10, 0), from(source, 2, 15, 1, 0)];
+            assert_eq!(holes(&events), [(1, 2, 10, 5)], "{source:?}");
+        }
+        for source in [Source::TlsHello, Source::Dns] {
+            assert!(holes(&[from(source, 1, 70, 10, 5), from(source, 2, 95, 1, 0)]).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_open_before_has_lost_no_beginning() {
+        let opened = |role| {
+            let addresses = ("127.0.0.1:1", "127.0.0.1:2");
+            opened((0, 1, 3), 4, (ChannelType::Tcp, role), addresses)
+        };
+        let data = from(Source::Socket, 1, 700, 10, 0);
+        assert!(holes(&[opened(Role::Inherited), data.clone()]).is_empty());
+        assert!(holes(std::slice::from_ref(&data)).is_empty());
+        assert_eq!(holes(&[opened(Role::Connect), data]), [(1, 1, 0, 700)]);
     }
 
     #[test]

@@ -6,25 +6,41 @@
 //! `docs` and the arrays all follow from the declaration.
 
 pub mod activity;
+mod channel;
+mod chunk;
 mod column;
+mod connection;
+mod dns_answer;
+mod file;
+mod file_op;
 mod http;
 mod llm_call;
 mod loss;
 mod process;
 mod sample;
+mod stdio_chunk;
 mod tls_chunk;
 mod trace_info;
+mod traffic;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+pub use channel::{CHANNEL_KINDS, Channels, Peer, Totals, UsedChannel};
+pub use chunk::Chunk;
 pub use column::{Cell, Column, Table, UTC};
-pub use http::{HTTP, STREAM_EVENTS};
+pub use connection::{CONNECTIONS, ConnectionRow, HostSource};
+pub use dns_answer::{DNS_ANSWERS, DnsRow};
+pub use file::{FILE_KINDS, FILES, FileRow, Files};
+pub use file_op::{FILE_OPS, FileOpRow};
+pub use http::{HTTP, HttpRow, STREAM_EVENTS};
 pub use llm_call::{CallRow, LLM_CALLS};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
 pub use process::{PROCESSES, ProcessRow};
 pub use sample::{SAMPLES, SampleRow};
+pub use stdio_chunk::{STDIO_CHUNKS, StdioChunk};
 pub use tls_chunk::{TLS_CHUNKS, TlsChunk};
 pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO, rfc3339};
+pub use traffic::{TRAFFIC_KINDS, Traffic};
 
 use crate::trace::schema;
 
@@ -51,8 +67,13 @@ pub fn catalogue() -> Vec<TableDoc> {
     vec![
         events_doc(),
         doc(&TLS_CHUNKS),
+        doc(&STDIO_CHUNKS),
         doc(&PROCESSES),
         doc(&SAMPLES),
+        doc(&FILES),
+        doc(&FILE_OPS),
+        doc(&CONNECTIONS),
+        doc(&DNS_ANSWERS),
         doc(&HTTP),
         doc(&STREAM_EVENTS),
         doc(&LLM_CALLS),

@@ -116,7 +116,7 @@ impl Rows {
         Ok((self.ts(Column::Ts, row)?, self.count(Column::Seq, row)?))
     }
 
-    /// The connection, direction and offset of a `tls_data` row.
+    /// The connection, direction and offset of a row that has payload.
     pub(crate) fn stream_position(&self, row: usize) -> Result<(u64, Direction, u64)> {
         let conn_id = self.conn_id(row)?.ok_or_else(|| Damage::absent(Column::ConnId))?;
         Ok((conn_id, self.direction(row)?, self.count(Column::StreamOffset, row)?))

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::order::{Inversions, Numbered, Reorder, Stream};
 use super::reader::{Shared, Skipped, next_batch};
 use super::schema::{Column, KINDS};
-use crate::event::Event;
+use crate::event::{Event, Source};
 use crate::time::WallNanos;
 
 /// Rows of a cursor that are decoded at one time. Payload and text are views, so that this bounds
@@ -24,8 +24,6 @@ use crate::time::WallNanos;
 const CURSOR_ROWS: usize = 256;
 /// Rows at one time where only positions are read.
 const SCAN_ROWS: usize = 8192;
-
-const TLS_DATA: &str = "tls_data";
 
 /// Iterator over the events of a trace; see [`super::Reader::events`].
 pub struct Events {
@@ -106,13 +104,13 @@ impl Group {
             return Ok(None);
         }
         let mut ranges = kind_ranges(shared, index, all)?;
+        ranges.retain(|kind, _| kinds.contains(kind));
+        let of_streams = ranges.iter().filter(|(kind, _)| Source::from_kind(kind).is_some());
+        let stream_rows: Vec<_> = of_streams.flat_map(|(_, rows)| rows.iter().cloned()).collect();
+        let reorder = Reorder::new(inverted_offsets(shared, index, stream_rows)?);
         let mut cursors = Vec::new();
-        let mut reorder = Reorder::default();
         for kind in kinds {
             let Some(rows) = ranges.remove(kind) else { continue };
-            if *kind == TLS_DATA {
-                reorder = Reorder::new(inverted_offsets(shared, index)?);
-            }
             let mut cursor = Cursor::open(shared, index, kind, rows)?;
             cursor.advance(shared)?;
             cursors.push(cursor);
@@ -241,14 +239,23 @@ fn kind_ranges(
     Ok(ranges)
 }
 
-/// The stored offsets of those streams whose stored order is not their offset order.
-fn inverted_offsets(shared: &Shared, group: usize) -> Result<HashMap<Stream, Vec<u64>>, Error> {
+/// The stored offsets of those streams whose stored order is not their offset order, among the rows
+/// of a group that have offsets and are read.
+fn inverted_offsets(
+    shared: &Shared,
+    group: usize,
+    mut rows: Vec<Range<usize>>,
+) -> Result<HashMap<Stream, Vec<u64>>, Error> {
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    rows.sort_unstable_by_key(|range| range.start);
     let mut inversions = Inversions::default();
-    stream_positions(shared, group, |stream, offset| inversions.look(stream, offset))?;
+    stream_positions(shared, group, &rows, |stream, offset| inversions.look(stream, offset))?;
     let inverted: HashSet<Stream> = inversions.streams();
     let mut offsets: HashMap<Stream, Vec<u64>> = HashMap::new();
     if !inverted.is_empty() {
-        stream_positions(shared, group, |stream, offset| {
+        stream_positions(shared, group, &rows, |stream, offset| {
             if inverted.contains(&stream) {
                 offsets.entry(stream).or_default().push(offset);
             }
@@ -257,23 +264,31 @@ fn inverted_offsets(shared: &Shared, group: usize) -> Result<HashMap<Stream, Vec
     Ok(offsets)
 }
 
-/// Tells `look` the stream and offset of each row that has them: those of `tls_data`.
+/// Tells `look` the stream and offset of each of these rows, which are in order.
 fn stream_positions(
     shared: &Shared,
     group: usize,
+    wanted_rows: &[Range<usize>],
     mut look: impl FnMut(Stream, u64),
 ) -> Result<(), Error> {
     let wanted = |column: Column| {
         matches!(column, Column::ConnId | Column::Direction | Column::StreamOffset)
     };
     let mut reader = shared.cursor(group, wanted, SCAN_ROWS)?;
+    let mut wanted_rows = wanted_rows.iter().peekable();
+    let mut first = 0;
     while let Some(batch) = next_batch(&shared.path, &mut reader)? {
         let rows = Rows::new(&batch);
         for row in 0..rows.len() {
+            while wanted_rows.next_if(|range| range.end <= first + row).is_some() {}
+            if wanted_rows.peek().is_none_or(|range| !range.contains(&(first + row))) {
+                continue;
+            }
             if let Ok((conn_id, direction, offset)) = rows.stream_position(row) {
                 look((conn_id, direction), offset);
             }
         }
+        first += rows.len();
     }
     Ok(())
 }

@@ -18,8 +18,9 @@ use super::{
     repair,
 };
 use crate::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
-    StreamData,
+    Body, Channel, ChannelType, Confidence, Direction, Event, Exit, FileAccess, FileOp, Fork,
+    Image, Loss, PathOperation, Probe, ProbeState, ProcessId, Role, Sample, Source, StreamData,
+    TlsSocket,
 };
 use crate::time::WallNanos;
 
@@ -216,20 +217,44 @@ static LOG: LazyLock<LogParts> = LazyLock::new(|| {
 
 /// One event of every kind.
 fn one_of_each() -> Vec<Event> {
-    let tls = |direction, stream_offset, data: &[u8]| {
+    let stream = |source, direction, stream_offset, data: &[u8]| {
+        let is_tls = source == Source::Tls;
         Body::Data(StreamData {
-            source: Source::Tls,
-            conn_id: 9,
+            source,
+            conn_id: if is_tls { 9 } else { 10 },
             direction,
             stream_offset,
             data_bytes: data.len() as u64 + 2,
             lost_bytes: 2,
             data: data.to_vec(),
-            library: "openssl".to_owned(),
-            fd: None,
+            library: if is_tls { "openssl" } else { "" }.to_owned(),
+            fd: (!is_tls).then_some(3),
             call_ts: vec![WallNanos(5), WallNanos(6)],
             call_bytes: vec![1, data.len() as u64 + 1],
         })
+    };
+    let tls =
+        |direction, stream_offset, data: &[u8]| stream(Source::Tls, direction, stream_offset, data);
+    let channel = Channel {
+        conn_id: 10,
+        channel_type: ChannelType::Tcp,
+        role: Role::Connect,
+        fd: 3,
+        local_addr: None,
+        remote_addr: Some("[::1]:443".to_owned()),
+        errno: 0,
+    };
+    let socket = TlsSocket { conn_id: 9, socket_conn_id: 10, confidence: Confidence::Likely };
+    let rename = FileOp {
+        operation: PathOperation::Rename,
+        path: Some("/a".to_owned()),
+        new_path: Some("/b".to_owned()),
+    };
+    let access = FileAccess {
+        path: Some("/a".to_owned()),
+        flags: Some("O_RDWR".to_owned()),
+        open_count: 1,
+        ..FileAccess::default()
     };
     let image = || Image { argv: vec!["agent".to_owned(), String::new()], ..Image::default() };
     let sample = || Sample { cpu_percent: Some(12.5), ..Sample::default() };
@@ -260,6 +285,15 @@ fn one_of_each() -> Vec<Event> {
             detail: "SSL_read@0x10".to_owned(),
             build_id: None,
         }),
+        Body::ChannelOpen(channel),
+        stream(Source::Socket, Direction::Write, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        stream(Source::Stdio, Direction::Read, 0, b"text"),
+        stream(Source::TlsHello, Direction::Write, 40, &[22, 3, 1]),
+        stream(Source::Dns, Direction::Read, 0, &[0; 12]),
+        Body::TlsSocket(socket),
+        Body::FileOp(rename),
+        Body::FileAccess(access),
+        Body::ChannelClose { conn_id: 10, read_bytes: 5, written_bytes: 60 },
     ];
     let event = |(at, body)| Event {
         ts: WallNanos(at as i64),

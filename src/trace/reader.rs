@@ -477,8 +477,14 @@ fn telling_column(kind: &str) -> Option<Column> {
         "process_seen" | "process_exec" => Column::Matched,
         "process_fork" => Column::Uid,
         "process_exit" => Column::PeakRssBytes,
-        "tls_data" => Column::StreamOffset,
-        "tls_close" => Column::ConnId,
+        "tls_data" | "socket_data" | "stdio_data" | "tls_hello" | "dns_data" => {
+            Column::StreamOffset
+        }
+        "tls_close" | "channel_close" => Column::ConnId,
+        "channel_open" => Column::ChannelType,
+        "tls_socket" => Column::SocketConnId,
+        "file_op" => Column::Operation,
+        "file_access" => Column::OpenCount,
         "sample" | "recorder_sample" => Column::RssBytes,
         "loss" => Column::LostEvents,
         "probe" => Column::ProbeState,

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "modules of one program")]
 
 mod bad_input;
+mod doctor;
 #[path = "../live/host.rs"]
 mod host;
 mod noise;
@@ -15,4 +16,5 @@ mod program;
 #[path = "../live/recorder.rs"]
 mod recorder;
 mod rows;
+mod selfcheck;
 mod storm;

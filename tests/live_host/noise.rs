@@ -9,7 +9,8 @@ use super::recorder::Running;
 /// A TLS server that reads everything and answers nothing.
 pub struct Sink {
     _server: Running,
-    port: u16,
+    /// Where it listens.
+    pub port: u16,
 }
 
 impl Sink {

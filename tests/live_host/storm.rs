@@ -20,8 +20,9 @@ fn every_process_of_a_storm_is_in_the_trace_with_its_parent_and_exit_code() {
         let output = host.path("run.parquet");
         let mut command = Command::new(&storm);
         command.args([SPAWNERS.to_string(), CHILDREN.to_string()]);
+        // With that of the build, the loader looks for libraries in a hundred places per program.
+        command.env_remove("LD_LIBRARY_PATH");
         let ended = record::<&str>(&output, &[], &mut command).succeeded();
-        let life_us: f64 = ended.stdout.trim().parse().unwrap();
         assert!(ended.stderr.contains("nothing lost"), "{}", ended.stderr);
 
         let rows = Rows::read(&output);
@@ -51,6 +52,5 @@ fn every_process_of_a_storm_is_in_the_trace_with_its_parent_and_exit_code() {
         assert!(leaves.values().all(|numbers| *numbers == all), "each once and in order");
         // The storm itself, its spawners and the leaves.
         assert_eq!(exits.len(), 1 + SPAWNERS + SPAWNERS * CHILDREN);
-        println!("{life_us} us from fork to end");
     });
 }

@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use agentsight::event::{
-    Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
-    StreamData,
+    Body, Channel, ChannelType, Confidence, Direction, Event, Exit, FileAccess, FileOp, Fork,
+    Image, Loss, OpenOperation, PathOperation, Probe, ProbeState, ProcessId, Role, Sample, Source,
+    StreamData, TlsSocket,
 };
 use agentsight::time::{BootNanos, ClockAnchor, WallNanos};
 use agentsight::trace::{self, ClosingMetadata, Host, Limits, Metadata, Reader, Writer};
@@ -98,7 +99,7 @@ pub(crate) fn one_of_each() -> Vec<Event> {
         ..Image::default()
     };
     let text = Random::new(3).text(30_000);
-    vec![
+    let mut events = vec![
         about(0, Body::ProcessSeen(image.clone())),
         about(1, Body::ProcessFork(Fork { ppid: 42, uid: 1000 })),
         about(2, Body::ProcessExec(image)),
@@ -134,5 +135,69 @@ pub(crate) fn one_of_each() -> Vec<Event> {
             }),
         ),
         about(10, Body::RecorderSample(Sample::default())),
+    ];
+    let bodies = channels_and_files();
+    events.extend(bodies.into_iter().zip(11..).map(|(body, ts)| about(ts, body)));
+    events
+}
+
+/// What is done with sockets, pipes and files, one of every kind.
+fn channels_and_files() -> Vec<Body> {
+    let channel = Channel {
+        conn_id: 20,
+        channel_type: ChannelType::Tcp,
+        role: Role::Connect,
+        fd: 7,
+        local_addr: Some("127.0.0.1:40000".to_owned()),
+        remote_addr: Some("127.0.0.1:443".to_owned()),
+        errno: 0,
+    };
+    let data = |source, conn_id, direction, data: &[u8]| {
+        Body::Data(StreamData {
+            source,
+            conn_id,
+            direction,
+            stream_offset: 0,
+            data_bytes: data.len() as u64,
+            lost_bytes: 0,
+            data: data.to_vec(),
+            library: String::new(),
+            fd: Some(7),
+            call_ts: vec![],
+            call_bytes: vec![],
+        })
+    };
+    vec![
+        Body::ChannelOpen(channel),
+        data(Source::TlsHello, 20, Direction::Write, &[22, 3, 1, 0, 1, 1]),
+        Body::TlsSocket(TlsSocket {
+            conn_id: 9,
+            socket_conn_id: 20,
+            confidence: Confidence::Certain,
+        }),
+        Body::ChannelClose { conn_id: 20, read_bytes: 900, written_bytes: 31_000 },
+        data(Source::Socket, 21, Direction::Write, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"),
+        data(Source::Stdio, 22, Direction::Read, b"{\"jsonrpc\":\"2.0\"}\n"),
+        data(
+            Source::Dns,
+            23,
+            Direction::Read,
+            &[0, 1, 0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1],
+        ),
+        Body::FileOp(FileOp {
+            operation: PathOperation::Rename,
+            path: Some("/tmp/a".to_owned()),
+            new_path: Some("/tmp/b".to_owned()),
+        }),
+        Body::FileAccess(FileAccess {
+            path: Some("/tmp/a".to_owned()),
+            operation: Some(OpenOperation::Create),
+            flags: Some("O_WRONLY|O_CREAT".to_owned()),
+            first_ts: WallNanos(START),
+            open_count: 1,
+            write_count: 2,
+            written_bytes: 30,
+            ..FileAccess::default()
+        }),
     ]
 }

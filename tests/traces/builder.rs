@@ -3,6 +3,10 @@
 //! Everything follows from the calls made on [`Recording`], so that the same calls always give the
 //! same events. It knows no SQL and no report; it uses the library's event vocabulary only.
 
+mod io;
+
+pub use io::{Ends, failed, made, read};
+
 use agentsight::event::{
     Body, Direction, Event, Exit, Fork, Image, Loss, Probe, ProbeState, ProcessId, Sample, Source,
     StreamData,
@@ -87,6 +91,7 @@ pub struct Recording {
     events: Vec<Event>,
     processes: Vec<ProcessState>,
     connections: Vec<ConnectionState>,
+    sockets: Vec<io::SocketState>,
 }
 
 impl Recording {

@@ -4,12 +4,15 @@
 //! child that burns CPU, a call made by that child, a 429 and its retry, a stream with a stall that
 //! is cut, one with bytes missing in its midst, and losses.
 
-use agentsight::event::{Event, ProbeState};
+use agentsight::event::{
+    ChannelType, Confidence, Direction, Event, PathOperation, ProbeState, Role, Source,
+};
 use serde_json::json;
 
-use super::builder::{Connection, Process, Recording};
+use super::builder::{Connection, Ends, Process, Recording, failed, made, read};
 use super::wire::{
-    Answer, anthropic_request, chunk, gzip_response, request, response, stream_head,
+    Answer, anthropic_request, chunk, client_hello, dns_response, gzip_response, request, response,
+    stream_head,
 };
 
 const AGENT: &str = "demo-agent/2.4.1 (cli)";
@@ -39,6 +42,8 @@ pub fn events() -> Vec<Event> {
     let second = r.connect(agent, "boringssl");
     lose_bytes(&mut r, second);
     finish_the_work(&mut r, second);
+    use_files(&mut r, agent);
+    use_the_network(&mut r, agent, api, second);
     r.lose(20_000, ("sample", "ring_full"), 3, 0, None);
     r.lose(20_400, ("process_exec", "map_full"), 1, 0, None);
     r.exit(34_200, server, Err(15));
@@ -70,6 +75,49 @@ fn title(r: &mut Recording, api: Connection) {
                   "cache_creation_input_tokens": 0, "output_tokens": 7},
     });
     r.receive(1_848, api, &gzip_response("request-id: req_title\r\n", &answer.to_string()));
+}
+
+/// What the agent reads and changes in its project.
+fn use_files(r: &mut Recording, agent: Process) {
+    const PROJECT: &str = "/home/demo/project";
+    let path = |name: &str| format!("{PROJECT}/{name}");
+    r.used(300, agent, "/home/demo/.config/demo-agent/settings.json", read(812));
+    r.used(310, agent, &path(".demo-agent.json"), failed(2, 2));
+    r.used(315, agent, "/etc/demo-agent/managed.json", failed(1, 13));
+    r.used(12_200, agent, &path("src/parser.c"), read(18_240));
+    r.used(17_900, agent, &path("src/parser.c.tmp"), made(18_254));
+    let (from, to) = (path("src/parser.c.tmp"), path("src/parser.c"));
+    r.changes(17_905, agent, PathOperation::Rename, &from, Some(&to));
+    r.used(33_000, agent, "/home/demo/.local/state/demo-agent/session.jsonl", made(48_113));
+    r.used(33_400, agent, "/tmp/demo-agent.lock", made(5));
+    r.changes(34_500, agent, PathOperation::Unlink, "/tmp/demo-agent.lock", None);
+}
+
+/// The sockets below the TLS connections: one closed, one still open when the agent ends.
+fn use_the_network(r: &mut Recording, agent: Process, api: Connection, second: Connection) {
+    const SERVER: &str = "192.0.2.10:443";
+    let resolver = Ends {
+        channel_type: ChannelType::Udp,
+        role: Role::Connect,
+        local: "198.51.100.4:41007",
+        remote: "198.51.100.1:53",
+    };
+    let resolver = r.open(1_150, agent, 8, resolver);
+    let answer = dns_response(ANTHROPIC, &[[192, 0, 2, 10]]);
+    r.moves(1_161, resolver, (Source::Dns, Direction::Read), &answer);
+    r.close_socket(1_162, resolver);
+    for (ms, connection, fd, local, moved) in [
+        (1_165, api, 9, "198.51.100.4:50100", (9_862, 4_512)),
+        (24_580, second, 11, "198.51.100.4:50102", (7_930, 2_871)),
+    ] {
+        let socket = r.open(ms, agent, fd, Ends::connect(local, SERVER));
+        let hello = client_hello(ANTHROPIC, &["h2", "http/1.1"]);
+        r.moves(ms + 2, socket, (Source::TlsHello, Direction::Write), &hello);
+        r.carries(ms + 30, socket, connection, Confidence::Certain);
+        r.pass(socket, Direction::Read, moved.0);
+        r.pass(socket, Direction::Write, moved.1);
+        r.close_socket(34_590, socket);
+    }
 }
 
 fn think_and_call_a_tool(r: &mut Recording, api: Connection) {

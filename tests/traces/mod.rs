@@ -8,6 +8,7 @@
 mod builder;
 mod demo;
 pub mod file;
+mod local;
 mod wire;
 
 use std::path::PathBuf;
@@ -27,9 +28,10 @@ pub struct Stored {
 }
 
 /// Every stored trace.
-pub const STORED: [Stored; 4] = [
+pub const STORED: [Stored; 5] = [
     Stored { name: "demo", events: demo::events, duration_ms: demo::END_MS },
     Stored { name: "empty", events: Vec::new, duration_ms: 1_500 },
+    Stored { name: "local", events: local::events, duration_ms: local::END_MS },
     Stored { name: "no_calls", events: no_calls, duration_ms: 4_200 },
     Stored { name: "unfinished", events: unfinished, duration_ms: 4_700 },
 ];

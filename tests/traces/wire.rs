@@ -159,3 +159,33 @@ pub fn anthropic_request(model: &str, turns: &[&str]) -> String {
     })
     .to_string()
 }
+
+/// The first bytes of a TLS connection: a ClientHello with these extensions (RFC 8446, 4.1.2).
+pub fn client_hello(host: &str, protocols: &[&str]) -> Vec<u8> {
+    let long = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).expect("made-up messages are small");
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    let name = long(&[&[0][..], &long(host.as_bytes())].concat());
+    let offered: Vec<u8> =
+        protocols.iter().flat_map(|name| [&[name.len() as u8], name.as_bytes()].concat()).collect();
+    let extensions = [&[0, 0][..], &long(&name), &[0, 16], &long(&long(&offered))].concat();
+    let hello =
+        [&[3, 3][..], &[5; 32], &[0], &long(&[0x13, 0x01]), &[1, 0], &long(&extensions)].concat();
+    let message = [&[1, 0][..], &long(&hello)].concat();
+    [&[22, 3, 1][..], &long(&message)].concat()
+}
+
+/// What a DNS server answers when it is asked for the IPv4 addresses of `host` (RFC 1035, 4.1).
+pub fn dns_response(host: &str, addresses: &[[u8; 4]]) -> Vec<u8> {
+    let labels =
+        host.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    let question: Vec<u8> = labels.chain([0, 0, 1, 0, 1]).collect();
+    // No such name, where there is no address.
+    let flags = if addresses.is_empty() { 0x83 } else { 0x80 };
+    let head = [7, 7, 0x81, flags, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0];
+    // The name is that of the question, behind the head.
+    let record =
+        |address: &[u8; 4]| [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4][..], address].concat();
+    [&head[..], &question, &addresses.iter().flat_map(record).collect::<Vec<_>>()].concat()
+}

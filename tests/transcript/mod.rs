@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use agentsight::event::{Body, Direction, Event, Exit, ProcessId, Source, StreamData};
+use agentsight::event::{
+    Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
+};
 use agentsight::time::WallNanos;
 
 /// The time at which every transcript begins.
@@ -12,6 +14,12 @@ pub(crate) const START: WallNanos = WallNanos(1_800_000_000_000_000_000);
 /// What a transcript says happened, in order.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
+    /// The connection is a socket that speaks plain text.
+    Socket {
+        conn_id: u64,
+        role: Role,
+        ts: WallNanos,
+    },
     Call {
         conn_id: u64,
         direction: Direction,
@@ -65,8 +73,12 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let mut words = line.split(' ');
         let verb = words.next().unwrap_or_default();
         let (mut conn_id, mut elapsed_ms, mut lost, mut unseen) = (1, 1.0, 0, 0);
+        let mut role = None;
         for word in words {
             match word.split_at(1) {
+                _ if verb == "socket" && Role::from_name(word).is_some() => {
+                    role = Role::from_name(word);
+                }
                 ("@", number) => conn_id = number.parse().unwrap(),
                 ("+", ms) => elapsed_ms = ms.parse().unwrap(),
                 ("!", bytes) => lost = bytes.parse().unwrap(),
@@ -78,6 +90,11 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let direction = match verb {
             ">>>" => Direction::Write,
             "<<<" => Direction::Read,
+            "socket" => {
+                let role = role.unwrap_or_else(|| wrong("expected connect, accept or inherited"));
+                steps.push(Step::Socket { conn_id, role, ts: now });
+                continue;
+            }
             "close" => {
                 steps.push(Step::Close { conn_id, ts: now });
                 continue;
@@ -86,7 +103,7 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
                 steps.push(Step::Exit { ts: now });
                 continue;
             }
-            _ => wrong("expected >>>, <<<, close or exit"),
+            _ => wrong("expected >>>, <<<, socket, close or exit"),
         };
         if unseen > 0 {
             steps.push(Step::Unseen { conn_id, direction, bytes: unseen });
@@ -95,7 +112,9 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let mut content = Vec::new();
         let is_content = |line: &str| {
             !line.is_empty()
-                && !["#", ">>>", "<<<", "close", "exit"].iter().any(|s| line.starts_with(s))
+                && !["#", ">>>", "<<<", "socket", "close", "exit"]
+                    .iter()
+                    .any(|s| line.starts_with(s))
         };
         while let Some((_, line)) = lines.next_if(|(_, line)| is_content(line)) {
             content.push(line);
@@ -232,10 +251,20 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
     let mut offsets = std::collections::HashMap::new();
     let mut number = 0;
     let mut must_split = false;
+    let mut sockets = std::collections::HashSet::new();
     for step in steps {
         match step {
+            Step::Socket { conn_id, role, ts } => {
+                sockets.insert(*conn_id);
+                events.push(event(*ts, Body::ChannelOpen(channel(*conn_id, *role))));
+            }
             Step::Close { conn_id, ts } => {
-                events.push(event(*ts, Body::TlsClose { conn_id: *conn_id }));
+                let conn_id = *conn_id;
+                let body = match sockets.contains(&conn_id) {
+                    true => Body::ChannelClose { conn_id, read_bytes: 0, written_bytes: 0 },
+                    false => Body::TlsClose { conn_id },
+                };
+                events.push(event(*ts, body));
             }
             Step::Exit { ts } => events.push(event(*ts, Body::ProcessExit(Exit::default()))),
             Step::Unseen { conn_id, direction, bytes } => {
@@ -253,8 +282,9 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
                 if !joined {
                     for range in cuts(bytes.len(), cut, &mut number) {
                         let is_last = range.end == bytes.len();
+                        let is_socket = sockets.contains(conn_id);
                         let part = StreamData {
-                            source: Source::Tls,
+                            source: if is_socket { Source::Socket } else { Source::Tls },
                             conn_id: *conn_id,
                             direction: *direction,
                             stream_offset: *offset + range.start as u64,
@@ -274,6 +304,18 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
         }
     }
     events
+}
+
+fn channel(conn_id: u64, role: Role) -> Channel {
+    Channel {
+        conn_id,
+        channel_type: ChannelType::Tcp,
+        role,
+        fd: 7,
+        local_addr: Some("127.0.0.1:40000".to_owned()),
+        remote_addr: Some("127.0.0.1:11434".to_owned()),
+        errno: 0,
+    }
 }
 
 fn event(ts: WallNanos, body: Body) -> Event {

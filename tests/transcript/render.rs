@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
-    Completeness, Exchange, Finding, Header, LlmCall, StreamEvent,
+    Completeness, Exchange, Finding, Header, LlmCall, Perspective, StreamEvent,
 };
 use agentsight::time::WallNanos;
 
@@ -30,6 +30,9 @@ fn exchange(out: &mut String, found: &Exchange) {
         Completeness::Partial(reason) => reason.as_str(),
     };
     line(out, "conn_id", Some(found.conn_id));
+    let server = (found.perspective == Perspective::Server).then_some("server");
+    line(out, "role", server);
+    line(out, "scheme", Some(&found.scheme).filter(|scheme| *scheme != "https"));
     line(out, "method", found.method.as_ref());
     line(out, "host", found.host.as_ref());
     line(out, "path", found.path.as_ref());

@@ -148,7 +148,7 @@ impl Error {
 }
 
 /// Where the kernel describes its types.
-const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Checks what can be known before anything is loaded.
 pub(super) fn check_host() -> Result<(), Error> {
@@ -156,13 +156,7 @@ pub(super) fn check_host() -> Result<(), Error> {
     if !missing.is_empty() {
         return Err(Error::NotPermitted { missing });
     }
-    // Without /proc nothing can be told, and the kernel will.
-    if namespace("user").is_some_and(|user| user != INITIAL_USER_NAMESPACE) {
-        return Err(Error::UserNamespace);
-    }
-    if namespace("pid").is_some_and(|pid| pid != INITIAL_PID_NAMESPACE) {
-        return Err(Error::PidNamespace);
-    }
+    in_initial_namespaces()?;
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     if lockdown.contains("[confidentiality]") {
         return Err(Error::LockedDown);
@@ -181,6 +175,18 @@ pub(super) fn check_host() -> Result<(), Error> {
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// Whether users and process ids here are those of the host. Without `/proc` nothing can be told,
+/// and the kernel will.
+pub fn in_initial_namespaces() -> Result<(), Error> {
+    if namespace("user").is_some_and(|user| user != INITIAL_USER_NAMESPACE) {
+        return Err(Error::UserNamespace);
+    }
+    if namespace("pid").is_some_and(|pid| pid != INITIAL_PID_NAMESPACE) {
+        return Err(Error::PidNamespace);
+    }
+    Ok(())
+}
+
 /// Inode number of a namespace of this process.
 fn namespace(kind: &str) -> Option<u64> {
     fs::metadata(format!("/proc/self/ns/{kind}")).ok().map(|file| file.ino())
@@ -198,13 +204,14 @@ fn permission_hint(missing: Capabilities) -> String {
     )
 }
 
-fn kernel_release() -> String {
+/// `uname -r`.
+pub fn kernel_release() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().to_owned()
 }
 
 /// Whether a release such as `5.4.0-42-generic` is before `minimum`; an unreadable one is not.
-fn is_older_than(release: &str, minimum: (u32, u32)) -> bool {
+pub fn is_older_than(release: &str, minimum: (u32, u32)) -> bool {
     let mut numbers =
         release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

@@ -32,14 +32,12 @@ impl Capture {
 
     pub(super) fn flush_files(&mut self, which: Flush, sink: &mut dyn FnMut(Event)) -> usize {
         let mut count = 0;
-        for (key, wanted) in self.decoder.files().take_ended() {
+        for key in self.decoder.files().take_ended() {
             let bytes = key_bytes(key);
             let map = &self.skel.maps.file_uses;
             let value = map.lookup(&bytes, MapFlags::ANY).ok().flatten();
             let _ = map.delete(&bytes);
-            if wanted {
-                count += self.report_file(key, value.as_deref(), sink);
-            }
+            count += self.report_file(key, value.as_deref(), sink);
             self.decoder.files().forget(key);
         }
         if which == Flush::Everything {
@@ -64,6 +62,11 @@ impl Capture {
             .unwrap_or_default();
         for (key, value) in entries {
             let Some(file) = FileUseKey::take(&mut key.as_slice()) else { continue };
+            if !self.provisional.is_idle() && !self.decoder.files().knows(file) {
+                // Of a process that was not selected, as far as anybody can tell.
+                let _ = self.skel.maps.file_uses.delete(&key);
+                continue;
+            }
             count += self.report_file(file, Some(&value), sink);
             let idle = FileUse::take(&mut value.as_slice())
                 .is_some_and(|used| used.last_boot_ns.saturating_add(IDLE_NS) < now_ns);
@@ -91,7 +94,7 @@ impl Capture {
 }
 
 /// Layout of [`FileUseKey`].
-fn key_bytes(key: FileUseKey) -> Vec<u8> {
+pub(super) fn key_bytes(key: FileUseKey) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FileUseKey::BYTES);
     bytes.extend_from_slice(&key.file.to_ne_bytes());
     bytes.extend_from_slice(&key.device.to_ne_bytes());

@@ -115,6 +115,8 @@ pub struct Stats {
     pub probes: usize,
     /// Whether records have their exact size (kernel 6.16), or are rounded up.
     pub exact_size: bool,
+    /// Whether rows can name the TLS library (kernel 5.15).
+    pub attach_cookie: bool,
 }
 
 /// How full the kernel's maps are.
@@ -124,11 +126,11 @@ pub struct MapEntries {
     pub tracked: usize,
     /// Connections that have carried data and are not closed.
     pub connections: usize,
-    /// Calls of TLS functions that have not returned, those of Go included.
+    /// Calls of Go's TLS functions that have not returned.
     pub active_calls: usize,
     /// Descriptors by which channels are used.
     pub descriptors: usize,
-    /// Threads that have used sockets that carry TLS.
+    /// Threads that have called TLS functions or moved bytes that were recorded.
     pub threads: usize,
     /// Files in use, by process.
     pub files: usize,

@@ -8,11 +8,11 @@
 //!
 //! Knows no map: it says what is to be done with one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::capture::abi::{EventHeader, HEADER_PROVISIONAL};
 use crate::capture::scope::{CommandLines, Users};
-use crate::event::{Body, Event};
+use crate::event::{Body, Event, ProcessId};
 use crate::time::WallNanos;
 
 /// Most processes that were chosen and are not known to have ended; as many as the kernel tracks.
@@ -39,16 +39,26 @@ pub(super) struct Provisional {
     /// Processes that were selected here, by pid, with their start: provisional records of theirs
     /// may still be on their way.
     chosen: HashMap<u32, WallNanos>,
+    /// The latest processes that were not: records of what they did until they were released may
+    /// be on their way for some milliseconds. By pid, with their start.
+    rejected: HashMap<u32, WallNanos>,
+    /// Pids of those, in the order in which they were rejected.
+    rejections: VecDeque<u32>,
 }
 
 impl Provisional {
     pub(super) fn new(command_lines: CommandLines, users: Users) -> Self {
-        Self { command_lines, users, chosen: HashMap::new() }
+        Self { command_lines, users, ..Self::default() }
     }
 
     /// Whether there is nothing to decide, ever.
     pub(super) fn is_idle(&self) -> bool {
         self.command_lines.is_empty()
+    }
+
+    /// Whether what a process did, other than to start or end, belongs to the recording.
+    pub(super) fn admits(&self, id: ProcessId) -> bool {
+        self.rejected.get(&id.pid) != Some(&id.start_ts)
     }
 
     /// What is to become of an event with this header; events come in the order of time. Sets
@@ -59,6 +69,8 @@ impl Provisional {
         let chosen = self.chosen.get(&id.pid) == Some(&id.start_ts);
         match &mut event.body {
             Body::ProcessExec(image) => {
+                // What it was before says nothing of this program.
+                self.rejected.remove(&id.pid);
                 if image.matched {
                     return Verdict::Keep;
                 }
@@ -70,7 +82,7 @@ impl Provisional {
                 match (provisional, chosen) {
                     (false, _) => Verdict::Keep,
                     (true, true) => Verdict::Adopt { matched: false },
-                    (true, false) => Verdict::Release,
+                    (true, false) => self.reject(id),
                 }
             }
             Body::ProcessFork(fork) if provisional => {
@@ -79,7 +91,7 @@ impl Provisional {
                     self.choose(id.pid, id.start_ts, true);
                     Verdict::Adopt { matched: false }
                 } else {
-                    Verdict::Release
+                    self.reject(id)
                 }
             }
             Body::ProcessExit(_) => {
@@ -88,9 +100,20 @@ impl Provisional {
                 }
                 if chosen || !provisional { Verdict::Keep } else { Verdict::Drop }
             }
-            _ if chosen || !provisional => Verdict::Keep,
+            _ if self.admits(id) => Verdict::Keep,
             _ => Verdict::Drop,
         }
+    }
+
+    fn reject(&mut self, id: ProcessId) -> Verdict {
+        if self.rejections.len() >= MAX_CHOSEN
+            && let Some(oldest) = self.rejections.pop_front()
+        {
+            self.rejected.remove(&oldest);
+        }
+        self.rejected.insert(id.pid, id.start_ts);
+        self.rejections.push_back(id.pid);
+        Verdict::Release
     }
 
     fn choose(&mut self, pid: u32, start_ts: WallNanos, provisional: bool) {
@@ -108,7 +131,7 @@ impl Provisional {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Exit, Fork, Image, ProcessId, Sample};
+    use crate::event::{Exit, Fork, Image, Sample};
 
     fn header(provisional: bool) -> EventHeader {
         EventHeader {
@@ -155,7 +178,6 @@ mod tests {
         assert_eq!(judge(fork(2, 1)).0, Verdict::Adopt { matched: false });
         assert_eq!(judge(exec(2, "child.js", 5)).0, Verdict::Adopt { matched: false });
         assert_eq!(judge(event(2, Body::ProcessExit(Exit::default()))).0, Verdict::Keep);
-        assert_eq!(judge(any(2)).0, Verdict::Drop, "a later process with its pid");
     }
 
     #[test]
@@ -167,6 +189,9 @@ mod tests {
         assert_eq!(judge(any(2)), Verdict::Drop);
         assert_eq!(judge(event(1, Body::ProcessExit(Exit::default()))), Verdict::Drop);
         assert_eq!(judge(exec(3, "agent.js", 6)), Verdict::Release, "another user's");
+        assert_eq!(judge(any(3)), Verdict::Drop);
+        assert_eq!(judge(exec(3, "agent.js", 5)), Verdict::Adopt { matched: true });
+        assert_eq!(judge(any(3)), Verdict::Keep, "another program");
     }
 
     #[test]
@@ -184,9 +209,10 @@ mod tests {
     fn memory_is_bounded_when_exits_are_lost() {
         let mut provisional = provisional();
         for pid in 0..3 * MAX_CHOSEN as u32 {
-            let mut event = exec(pid, "agent.js", 5);
+            let mut event = exec(pid, "agent.js", 5 + pid % 2);
             provisional.judge(&header(true), &mut event);
         }
         assert!(provisional.chosen.len() <= MAX_CHOSEN);
+        assert!(provisional.rejected.len() <= MAX_CHOSEN);
     }
 }

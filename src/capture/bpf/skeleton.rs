@@ -72,7 +72,7 @@ prove_layouts! {
     }
     FileUseKey = file_use_key { file device pid inode_generation }
     Connection = connection {
-        generation_boot_ns stream_offset socket candidate inode fd descriptors channel_type role
+        generation_boot_ns stream_offset socket socket_generation_boot_ns candidate inode fd descriptors channel_type role
         protocol pair _pad
     }
     FileUse = file_use {
@@ -81,6 +81,6 @@ prove_layouts! {
     LedgerEntry = ledger_entry {
         attempted_events attempted_bytes submitted_events submitted_bytes lost_events lost_bytes
     }
-    TrackedProcess = tracked_process { image_boot_ns maxrss_at_exec_pages flags _pad }
+    TrackedProcess = tracked_process { image_boot_ns maxrss_at_exec_pages start_boot_ns flags _pad }
     ConnectionKey = connection_key { handle pid _pad }
 }

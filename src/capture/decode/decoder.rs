@@ -48,8 +48,6 @@ pub struct Abandoned {
     pub generation_boot_ns: u64,
     /// When the process ended.
     pub ended_ts: WallNanos,
-    /// Whether its process was to be observed at all.
-    pub wanted: bool,
 }
 
 impl Abandoned {
@@ -161,13 +159,21 @@ impl Decoder {
     }
 
     /// Takes back what was handed out of one class since `before`: it is of a process that is not
-    /// to be observed, `header`'s.
-    pub fn unselect(&mut self, class: usize, before: Decoded, header: &EventHeader) {
+    /// to be observed.
+    pub fn unselect(&mut self, class: usize, before: Decoded) {
         let decoded = &mut self.decoded[class];
         decoded.unselected_events += decoded.events - before.events;
         decoded.unselected_bytes += decoded.bytes - before.bytes;
         (decoded.events, decoded.bytes) = (before.events, before.bytes);
-        self.forget_process(header, false);
+    }
+
+    /// Counts a record of a process that is not to be observed, and learns nothing from it.
+    pub fn pass_over(&mut self, record: &Record) {
+        let decoded = &mut self.decoded[record.class()];
+        decoded.unselected_events += 1;
+        if let Record::Data { data, .. } = record {
+            decoded.unselected_bytes += data.len() as u64;
+        }
     }
 
     /// Takes one record; `None` for one that only prepares a later one.
@@ -184,7 +190,7 @@ impl Decoder {
                 return None;
             }
             Record::Exit(event) => {
-                self.forget_process(&header, true);
+                self.forget_process(&header);
                 Body::ProcessExit(exit(&event, self.page_bytes))
             }
             Record::Data { event, data } => Body::Data(self.data(&event, data)),
@@ -233,7 +239,8 @@ impl Decoder {
         Some(self.event(&header, body))
     }
 
-    fn process_id(&self, header: &EventHeader) -> ProcessId {
+    /// The process that a record is about.
+    pub fn process_id(&self, header: &EventHeader) -> ProcessId {
         let start = BootNanos(header.process_start_boot_ns);
         ProcessId { pid: header.pid, start_ts: self.anchor.process_start(start) }
     }
@@ -343,7 +350,7 @@ impl Decoder {
         self.last_conn_id
     }
 
-    fn forget_process(&mut self, header: &EventHeader, wanted: bool) {
+    fn forget_process(&mut self, header: &EventHeader) {
         let pid = header.pid;
         let process_start_boot_ns = header.process_start_boot_ns;
         let first = ConnectionId { pid, process_start_boot_ns, handle: 0, generation_boot_ns: 0 };
@@ -361,10 +368,9 @@ impl Decoder {
                 handle,
                 generation_boot_ns,
                 ended_ts,
-                wanted,
             });
         }
-        self.files.end(process, wanted);
+        self.files.end(process);
     }
 }
 

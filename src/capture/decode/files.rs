@@ -45,8 +45,7 @@ pub struct FileUses {
     anchor: ClockAnchor,
     files: BTreeMap<(u32, Key), Known>,
     processes: HashMap<u32, ProcessId>,
-    /// Whether what they did is to be reported.
-    ended: Vec<(ProcessId, bool)>,
+    ended: Vec<ProcessId>,
 }
 
 type Key = (u64, u64, u32);
@@ -106,17 +105,15 @@ impl FileUses {
         }
     }
 
-    /// A process has ended, or is not to be observed any longer and never was to be (`wanted`).
-    pub(super) fn end(&mut self, process: ProcessId, wanted: bool) {
-        self.ended.push((process, wanted));
+    pub(super) fn end(&mut self, process: ProcessId) {
+        self.ended.push(process);
     }
 
-    /// Keys of what processes have used that ended since the last call, and whether that is to be
-    /// reported.
-    pub fn take_ended(&mut self) -> Vec<(FileUseKey, bool)> {
+    /// Keys of what processes have used that ended since the last call.
+    pub fn take_ended(&mut self) -> Vec<FileUseKey> {
         let ended = std::mem::take(&mut self.ended);
         let mut keys = Vec::new();
-        for (process, wanted) in ended {
+        for process in ended {
             if self.processes.get(&process.pid) == Some(&process) {
                 self.processes.remove(&process.pid);
             }
@@ -126,7 +123,7 @@ impl FileUses {
             keys.extend(
                 of_process
                     .filter(|(_, known)| known.process == process)
-                    .map(|(key, _)| (joined(*key), wanted)),
+                    .map(|(key, _)| joined(*key)),
             );
         }
         keys
@@ -279,8 +276,8 @@ mod tests {
         let mut uses = uses();
         announced(&mut uses, 1, 1, "/a");
         let _ = uses.access(key(1), &used(5, 5, 20));
-        uses.end(process(1), true);
-        assert_eq!(uses.take_ended(), [(key(1), true)]);
+        uses.end(process(1));
+        assert_eq!(uses.take_ended(), [key(1)]);
         assert!(uses.take_ended().is_empty());
         announced(&mut uses, 1, 2, "/b");
         assert_eq!(access(uses.access(key(1), &used(1, 1, 30))).open_count, 1);

@@ -104,20 +104,25 @@ fn image(decoder: &mut Decoder, bytes: &Bytes) -> Image {
 }
 
 #[test]
-fn what_is_of_an_unselected_process_is_taken_back_from_the_counts() {
+fn what_is_of_an_unselected_process_counts_as_neither_handed_on_nor_unusable() {
     let mut decoder = decoder();
     event(&mut decoder, &data(1, 2, 0, 0, b"kept"));
-    let before = decoder.decoded()[abi::CLASS_TLS_DATA];
-    let unselected = data(9, 2, 0, 0, b"dropped");
-    event(&mut decoder, &unselected);
-    let header = *unselected.parse().unwrap().header();
-    decoder.unselect(abi::CLASS_TLS_DATA, before, &header);
-    let expected =
-        Decoded { events: 1, bytes: 4, unselected_events: 1, unselected_bytes: 7, ..before };
-    assert_eq!(decoder.decoded()[abi::CLASS_TLS_DATA], expected);
-    // Nobody will close what the process has left in the kernel's map.
-    let abandoned = decoder.take_abandoned();
-    assert!(abandoned.iter().any(|left| left.handle == 9 && !left.wanted), "{abandoned:?}");
+    decoder.pass_over(&data(9, 2, 0, 0, b"dropped").parse().unwrap());
+    let of_class = |decoder: &Decoder, class: usize| decoder.decoded()[class];
+    let expected = Decoded {
+        events: 1,
+        bytes: 4,
+        unselected_events: 1,
+        unselected_bytes: 7,
+        ..Decoded::default()
+    };
+    assert_eq!(of_class(&decoder, abi::CLASS_TLS_DATA), expected);
+
+    let before = of_class(&decoder, abi::CLASS_PROCESS_EXEC);
+    event(&mut decoder, &exec());
+    decoder.unselect(abi::CLASS_PROCESS_EXEC, before);
+    let expected = Decoded { unselected_events: 1, unselected_bytes: 9, ..Decoded::default() };
+    assert_eq!(of_class(&decoder, abi::CLASS_PROCESS_EXEC), expected);
 }
 
 #[test]

@@ -259,8 +259,8 @@ impl Method {
             found.is_some_and(|(_, instruction)| instruction.compares_with(R14, STACK_GUARD))
         };
         // Large frames are tested by an address below the stack pointer, computed first.
-        let test = (0..2).find(|&index| compares(index)).ok_or_else(
-            || "it does not begin with the test of the stack's bounds that Go 1.17 introduced",
+        let test = (0..2).find(|&index| compares(index)).ok_or(
+            "it does not begin with the test of the stack's bounds that Go 1.17 introduced",
         )?;
         let jump = instructions.get(test + 1);
         let grows = jump.and_then(|&(at, jump)| jump.branch_target(at));

@@ -18,7 +18,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            connection: Connection::new(1, None),
+            connection: Connection::new(1, None, "https", Perspective::Client),
             options: Options::default(),
             next_http_id: 1,
             found: Vec::new(),
