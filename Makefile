@@ -6,7 +6,7 @@ export AGENTSIGHT_CACHE_DIR ?= $(CACHE)
 # rustup puts cargo here when scripts/setup.sh had to install it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: demo build install test lint unit features test-resolvers test-agents fuzz bench setup setup-test golden clean-cache
+.PHONY: demo build install test lint unit features test-resolvers test-agents fuzz bench bench-overhead setup setup-test golden clean-cache
 
 ## demo: set up, build, record a TLS client that talks to a local mock LLM, print the report
 demo: setup
@@ -58,6 +58,10 @@ fuzz: setup
 ## bench: figures of reconstruction and of the trace file; asserts nothing
 bench: setup
 	cargo bench --no-default-features
+
+## bench-overhead: what recording costs the recorded and everybody else; needs root
+bench-overhead: setup
+	cargo bench --no-default-features --features record --bench overhead
 
 ## golden: rewrite every golden file; review the difference before you commit it
 golden:

@@ -201,7 +201,17 @@ fn a_trace_of_the_asked_size_ends_and_the_command_goes_on() {
         let output = host.path("run.parquet");
         let script = "i=0; while [ ! -e go ]; do sh -c true; done; echo went on; exit 6";
         let mut recorder = recorder(&output);
-        recorder.args(["--max-size", "128KB", "--interval", "100ms", "--", "sh", "-c", script]);
+        recorder.args([
+            "--max-size",
+            "128KB",
+            "--interval",
+            "100ms",
+            "--no-files",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ]);
         let mut running = Running::start(recorder.current_dir(host.path("")));
         running.says("the recording has ended; the command goes on");
         host.write("go", "");

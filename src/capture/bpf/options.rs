@@ -53,7 +53,7 @@ impl Default for Options {
 
 /// What of files, sockets and pipes is watched. All of it hangs on one hook that every process of
 /// the machine passes on every system call, so it is attached only while it is of use
-/// ([`Capture::watch_io`]).
+/// ([`watch_io`](super::Capture::watch_io)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchIo {
     /// Files that are opened, read and written, and changes of paths.
@@ -95,7 +95,7 @@ impl WatchIo {
     };
 }
 
-/// What [`Capture::drain`] did.
+/// What [`drain`](super::Capture::drain) did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Events handed out.
