@@ -126,13 +126,14 @@ fn limit_bytes() -> Option<u64> {
 fn programs() -> Vec<Check> {
     const PROCESSES: &str = "process hooks";
     const FUNCTIONS: &str = "function probes";
+    const SYSTEM_CALLS: &str = "system calls";
     let loaded = Capture::load(&bpf::Options {
         payload_ring_bytes: TRIAL_RING_BYTES,
         control_ring_bytes: TRIAL_RING_BYTES,
         io_ring_bytes: TRIAL_RING_BYTES,
         ..bpf::Options::default()
     });
-    let capture = match loaded {
+    let mut capture = match loaded {
         Ok(capture) => capture,
         Err(error @ bpf::Error::NoUprobes { .. }) => {
             let advice = error.hint().unwrap_or_default();
@@ -150,6 +151,13 @@ fn programs() -> Vec<Check> {
     vec![
         ok(PROCESSES, "fork, exec and exit by BTF tracepoints, into ring buffers"),
         ok(FUNCTIONS, "a function of this program could be probed"),
+        match capture.watch_io(true) {
+            Ok(()) => ok(SYSTEM_CALLS, "files, sockets and pipes by one BTF tracepoint"),
+            Err(error) => Check {
+                state: State::Limited,
+                ..missing(SYSTEM_CALLS, chain(&error), "record with --no-files --no-network")
+            },
+        },
         // Both have a fallback that records the same.
         optional(ok(
             "record sizes",
