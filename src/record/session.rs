@@ -92,7 +92,7 @@ pub fn record(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Recorded, 
     if let Some(held) = &held {
         session.track_command(held.pid())?;
     }
-    session.watch_io()?;
+    session.watch_io(say);
     session.open(&names, owner.as_ref(), options)?;
 
     if !options.redact {
@@ -181,6 +181,8 @@ struct Session {
     said: Option<Receiver<String>>,
     /// Until when files, sockets and pipes are watched.
     io_until: Option<Instant>,
+    /// Whether the kernel has refused to have them watched.
+    io_refused: bool,
 }
 
 impl Session {
@@ -208,6 +210,7 @@ impl Session {
             scope,
             said: None,
             io_until: None,
+            io_refused: false,
         })
     }
 
@@ -336,7 +339,7 @@ impl Session {
         let mut forwarded = false;
         let end = loop {
             self.drain(POLL)?;
-            self.watch_io()?;
+            self.watch_io(say);
             let reports = self.intake.reports(Instant::now());
             self.attach(reports, say);
             let now = Instant::now();
@@ -469,13 +472,18 @@ impl Session {
     }
 
     /// Watches files, sockets and pipes while something is observed and for a while after, but not
-    /// for as long as nothing comes: it costs every process of the machine.
-    fn watch_io(&mut self) -> Result<(), Error> {
+    /// for as long as nothing comes: it costs every process of the machine. Where the kernel refuses,
+    /// everything else is recorded all the same.
+    fn watch_io(&mut self, say: &mut dyn FnMut(&str)) {
         let now = Instant::now();
         if !self.intake.live.is_empty() {
             self.io_until = Some(now + IO_GRACE);
         }
-        Ok(self.capture.watch_io(self.io_until.is_some_and(|until| now < until))?)
+        let wanted = !self.io_refused && self.io_until.is_some_and(|until| now < until);
+        if let Err(error) = self.capture.watch_io(wanted) {
+            self.io_refused = true;
+            say(&format!("warning: files, sockets and pipes are NOT recorded: {error}"));
+        }
     }
 
     /// Moves what is in the rings to the sink.

@@ -22,6 +22,8 @@ pub(super) struct Features {
     pub(super) attach_cookie: bool,
     /// Records can have the size of what they hold (6.16).
     pub(super) exact_size: bool,
+    /// Programs can be told of the end of system calls (CONFIG_FTRACE_SYSCALLS).
+    pub(super) system_calls: bool,
 }
 
 impl Features {
@@ -30,6 +32,7 @@ impl Features {
         Self {
             attach_cookie: wanted && attach_cookie_exists(),
             exact_size: wanted && kernel_has_function("bpf_probe_read_user_dynptr"),
+            system_calls: kernel_has_tracepoint("sys_exit"),
         }
     }
 }
@@ -109,6 +112,9 @@ fn open_skeleton(
     rodata.decides_later = u8::from(!options.command_lines.is_empty());
     rodata.possible_cpus = libbpf_rs::num_possible_cpus().map_err(Error::from_load)? as u32;
     settings::fill(&mut open, options);
+    // Absent without CONFIG_FTRACE_SYSCALLS, and on kernels whose program would be refused: then
+    // files, sockets and pipes are missed, and nothing else.
+    open.progs.handle_syscall_exit.set_autoload(features.system_calls);
     open.maps
         .payload_ring
         .set_max_entries(options.payload_ring_bytes)
@@ -163,6 +169,13 @@ fn attach_cookie_exists() -> bool {
     ProgramType::Kprobe
         .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
         .unwrap_or(false)
+}
+
+/// BTF names the type of a tracepoint's programs after it.
+fn kernel_has_tracepoint(name: &str) -> bool {
+    let name = format!("btf_trace_{name}");
+    libbpf_rs::btf::Btf::from_vmlinux()
+        .is_ok_and(|btf| btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&name).is_some())
 }
 
 fn kernel_has_function(name: &str) -> bool {
