@@ -152,14 +152,14 @@ mod tests {
         let mut scope = Scope {
             names: Matcher::new(["aider"]),
             command_lines: CommandLines::new(&["server.js --agent", "^x"]).unwrap(),
-            cgroups: vec![Cgroup { id: 1, path: "/work".into() }],
+            cgroups: vec![Cgroup { id: 1, path: "/agents".into() }],
             users: Users::Any,
         };
         let (script, other) = (argv("node server.js --agent"), argv("node other.js"));
         assert!(scope.selects(&candidate(1, &script, "/")));
-        assert!(scope.selects(&candidate(1, &other, "/work/inner")));
+        assert!(scope.selects(&candidate(1, &other, "/agents/inner")));
         assert!(scope.selects(&candidate(1, &argv("node aider"), "/")));
-        assert!(!scope.selects(&candidate(1, &other, "/workshop")));
+        assert!(!scope.selects(&candidate(1, &other, "/agentsmith")));
         assert!(scope.selects_programs());
 
         scope.users = Users::Only(vec![7]);

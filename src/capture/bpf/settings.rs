@@ -11,7 +11,7 @@ macro_rules! settings {
 
         /// Every setting by its name in `settings.h`.
         #[cfg(test)]
-        const SETTINGS: &[(&str, u32)] = &[$((stringify!($name), $value)),*];
+        const SETTINGS: &[(&str, u64)] = &[$((stringify!($name), $value as u64)),*];
     };
 }
 
@@ -145,23 +145,11 @@ pub(super) fn fill(open: &mut OpenAgentsightSkel<'_>, options: &Options) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::abi::assert_mirrors;
 
     #[test]
     fn every_setting_of_the_header_is_mirrored_with_its_value() {
-        let header = include_str!("../../../bpf/settings.h");
-        let mut defined = 0;
-        for line in header.lines() {
-            let mut words = line.split_whitespace();
-            let (Some("#define"), Some(name), Some(value)) =
-                (words.next(), words.next(), words.next())
-            else {
-                continue;
-            };
-            let value: u32 = value.parse().expect("settings are plain decimal numbers");
-            assert!(SETTINGS.contains(&(name, value)), "{name} = {value} is not mirrored");
-            defined += 1;
-        }
-        assert_eq!(defined, SETTINGS.len());
+        assert_mirrors(SETTINGS, include_str!("../../../bpf/settings.h"));
     }
 
     #[test]
