@@ -36,26 +36,21 @@ static __always_inline void count_lost(struct ledger_entry *entry, __u32 cause, 
 		__sync_fetch_and_add(&entry->lost_bytes[cause], bytes);
 }
 
-/* Counts an event that never came to be written because a map had no room. */
-static __always_inline void count_map_full(__u32 class, __u64 bytes)
+/* Counts an event that never came to be written. `cause` is a constant at every call. */
+static __always_inline void count_unwritten(__u32 class, __u32 cause, __u64 bytes)
 {
 	struct ledger_entry *entry = ledger_of(class);
 
 	if (!entry)
 		return;
 	count_attempt(entry, bytes);
-	count_lost(entry, LOSS_MAP_FULL, 1, bytes);
+	count_lost(entry, cause, 1, bytes);
 }
 
-/* Counts what went past every hook. */
-static __always_inline void count_bypass(__u32 class)
+/* The same for one that a map had no room for. */
+static __always_inline void count_map_full(__u32 class, __u64 bytes)
 {
-	struct ledger_entry *entry = ledger_of(class);
-
-	if (!entry)
-		return;
-	count_attempt(entry, 0);
-	count_lost(entry, LOSS_BYPASSED, 1, 0);
+	count_unwritten(class, LOSS_MAP_FULL, bytes);
 }
 
 /*

@@ -83,16 +83,6 @@ static __always_inline int go_place(struct pt_regs *ctx, __u32 pid, struct go_ca
 	return 0;
 }
 
-static __always_inline void count_unreadable(void)
-{
-	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
-
-	if (!entry)
-		return;
-	count_attempt(entry, 0);
-	count_lost(entry, LOSS_COPY_FAULT, 1, 0);
-}
-
 /* func (c *Conn) Read(b []byte) (int, error), and Write. */
 static __always_inline int go_enter(struct pt_regs *ctx, __u32 direction)
 {
@@ -103,7 +93,7 @@ static __always_inline int go_enter(struct pt_regs *ctx, __u32 direction)
 	if (!scope_of(pid))
 		return 0;
 	if (go_place(ctx, pid, &key, &call.stack)) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	call.handle = GO_INTEGER1(ctx);
@@ -143,7 +133,7 @@ int handle_go_return(struct pt_regs *ctx)
 	if (!process)
 		return 0;
 	if (go_place(ctx, pid, &key, &stack)) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&go_calls, &key);

@@ -231,7 +231,7 @@ int BPF_PROG(handle_syscall_exit, struct pt_regs *regs, long result)
 		return 0;
 	case ACTION_IO_URING:
 		if (result > 0)
-			count_bypass(CLASS_CHANNEL_OPEN);
+			count_unwritten(CLASS_CHANNEL_OPEN, LOSS_BYPASSED, 0);
 		return 0;
 	}
 	if (error)

@@ -109,17 +109,6 @@ static __always_inline __u64 register_of(struct pt_regs *ctx, __u32 number)
 	return value;
 }
 
-/* Counts data whose place in memory does not look as expected. */
-static __always_inline void count_unreadable(void)
-{
-	struct ledger_entry *entry = ledger_of(CLASS_TLS_DATA);
-
-	if (!entry)
-		return;
-	count_attempt(entry, 0);
-	count_lost(entry, LOSS_COPY_FAULT, 1, 0);
-}
-
 /*
  * What names the connection of the object at `connection`: a digest of its encrypter, which holds key
  * and initialisation vector; the address of the object where the encrypter is not known or, before
@@ -185,14 +174,14 @@ int handle_rustls_read(struct pt_regs *ctx)
 	if (bpf_probe_read_user(words, sizeof(words),
 				(void *)(register_of(ctx, COOKIE_PAYLOAD(cookie)) +
 					 COOKIE_PAYLOAD_OFFSET(cookie)))) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	if (!words[2])
 		return 0;
 	if (words[2] > RECORD_BYTES || words[1] < LOWEST_ADDRESS ||
 	    (words[0] != BORROWED && (words[0] > BORROWED || words[0] < words[2]))) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	call = begin_direct(name_of(connection, cookie), DIRECTION_READ, CLASS_TLS_DATA,
@@ -216,7 +205,7 @@ int handle_rustls_write(struct pt_regs *ctx)
 		return 0;
 	cookie = cookie_of(ctx);
 	if (bpf_probe_read_user(write.words, sizeof(write.words), (void *)PT_REGS_PARM2(ctx))) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	write.handle = name_of(PT_REGS_PARM1(ctx), cookie);
@@ -283,7 +272,7 @@ int handle_rustls_write_return(struct pt_regs *ctx)
 	if (!taken)
 		return 0;
 	if (!is_plausible(&write, taken)) {
-		count_unreadable();
+		count_unwritten(CLASS_TLS_DATA, LOSS_COPY_FAULT, 0);
 		return 0;
 	}
 	call = begin_direct(write.handle, DIRECTION_WRITE, CLASS_TLS_DATA, EVENT_TLS_DATA);

@@ -12,7 +12,9 @@ use crate::capture::abi::{
     self, DataEvent, EventHeader, ExecArgvEvent, ProcessExecEvent, ProcessExitEvent,
 };
 use crate::capture::decode::Record;
-use crate::event::{Body, Direction, Event, Exit, Fork, Image, ProcessId, Source, StreamData};
+use crate::event::{
+    Body, Direction, Event, Exit, FileOp, Fork, Image, ProcessId, Source, StreamData,
+};
 use crate::time::{BootNanos, ClockAnchor, WallNanos};
 
 /// Connections remembered at once: eight times what the kernel's map holds. Beyond it the oldest
@@ -224,8 +226,8 @@ impl Decoder {
             Record::Path { event, path, base, new_path, new_base } => {
                 let path = io::absolute(&path, &base, event.flags & abi::PATH_TRUNCATED != 0);
                 let new_path = io::absolute(&new_path, &new_base, false);
-                match io::file_op(&event, path.clone(), new_path) {
-                    Some(op) => Body::FileOp(op),
+                match io::path_operation(&event) {
+                    Some(operation) => Body::FileOp(FileOp { operation, path, new_path }),
                     None => {
                         self.decoded[class].events += 1;
                         let (process, comm) = (self.process_id(&header), until_nul(&header.comm));

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::capture::abi::{self, ChannelEvent, PathEvent, TlsSocketEvent};
 use crate::event::{
-    Channel, ChannelType, Confidence, FileOp, OpenOperation, PathOperation, Role, Source, TlsSocket,
+    Channel, ChannelType, Confidence, OpenOperation, PathOperation, Role, Source, TlsSocket,
 };
 
 /// Flags of open(2) that are worth a word, by their values on this architecture. Access modes are
@@ -105,13 +105,9 @@ pub(super) fn tls_socket(event: &TlsSocketEvent, conn_id: u64, socket_conn_id: u
     TlsSocket { conn_id, socket_conn_id, confidence }
 }
 
-/// What was done to a path; `None` where it was only opened. `path` and `new_path` are absolute.
-pub(super) fn file_op(
-    event: &PathEvent,
-    path: Option<String>,
-    new_path: Option<String>,
-) -> Option<FileOp> {
-    let operation = match event.operation {
+/// What was done to a path; `None` where it was only opened.
+pub(super) fn path_operation(event: &PathEvent) -> Option<PathOperation> {
+    Some(match event.operation {
         abi::PATH_OPEN | abi::PATH_OPEN_FAILED => return None,
         abi::PATH_RENAME => PathOperation::Rename,
         abi::PATH_UNLINK => PathOperation::Unlink,
@@ -120,8 +116,7 @@ pub(super) fn file_op(
         abi::PATH_TRUNCATE => PathOperation::Truncate,
         abi::PATH_LINK => PathOperation::Link,
         _ => PathOperation::Symlink,
-    };
-    Some(FileOp { operation, path, new_path })
+    })
 }
 
 /// How a file came to be used, and the flags of that.
