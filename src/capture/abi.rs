@@ -588,26 +588,29 @@ pub const CLASS_KINDS: [&str; CLASS_COUNT] = [
 pub const LOSS_CAUSES: [&str; LOSS_COUNT] =
     ["ring_full", "copy_fault", "truncated", "map_full", "bypassed"];
 
-/// Fails unless `mirrored` has exactly the numbers that the C header `header` defines.
 #[cfg(test)]
-pub(super) fn assert_mirrors(mirrored: &[(&str, u64)], header: &str) {
-    let mut defined = 0;
-    for line in header.lines() {
-        let mut words = line.split_whitespace();
-        let (Some("#define"), Some(name), Some(value)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let value: u64 = value.parse().expect("constants are plain decimal numbers");
-        assert!(mirrored.contains(&(name, value)), "{name} = {value} is not mirrored");
-        defined += 1;
-    }
-    assert_eq!(defined, mirrored.len());
-}
+pub(super) use tests::assert_mirrors;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fails unless `mirrored` has exactly the numbers that the C header `header` defines.
+    pub(in crate::capture) fn assert_mirrors(mirrored: &[(&str, u64)], header: &str) {
+        let mut defined = 0;
+        for line in header.lines() {
+            let mut words = line.split_whitespace();
+            let (Some("#define"), Some(name), Some(value)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let value: u64 = value.parse().expect("constants are plain decimal numbers");
+            assert!(mirrored.contains(&(name, value)), "{name} = {value} is not mirrored");
+            defined += 1;
+        }
+        assert_eq!(defined, mirrored.len());
+    }
 
     #[test]
     fn every_constant_of_the_header_is_mirrored_with_its_value() {
