@@ -54,6 +54,7 @@ fn run(events: &[Event], keep_bodies: bool) -> (u64, u64, u64) {
         Finding::Exchange(_) => counts.0 += 1,
         Finding::StreamEvent(_) => counts.1 += 1,
         Finding::LlmCall(_) => counts.2 += 1,
+        _ => {}
     };
     let mut reconstructor = Reconstructor::new(Options { keep_bodies, ..Options::default() });
     for event in events {

@@ -429,6 +429,7 @@ impl Kept {
                     events.push(event);
                 }
             }
+            _ => {}
         }
     }
 

@@ -2,6 +2,15 @@
 //!
 //! Unknown is `None`, never zero.
 
+mod content;
+mod conversation;
+
+pub use content::{Block, BlockKind, BlockPath, BlockRef, BlockRole, Content};
+pub use conversation::{
+    CacheBreak, CallClass, Conversation, Correlation, Limit, McpCall, Placement, ToolCall, Turn,
+    WallTime,
+};
+
 use crate::event::{Direction, ProcessId};
 use crate::time::WallNanos;
 
@@ -15,6 +24,20 @@ pub enum Finding {
     /// A request that the process made to a model (table `llm_calls`); follows its
     /// [`Finding::Exchange`].
     LlmCall(Box<LlmCall>),
+    /// A content block that was not seen before (table `messages`); precedes the call that has it.
+    Block(Box<Block>),
+    /// A use of a tool has its result, or will have none (table `tool_calls`).
+    ToolCall(Box<ToolCall>),
+    /// A turn ended or stayed open (table `turns`).
+    Turn(Box<Turn>),
+    /// What a conversation was in all (table `conversations`).
+    Conversation(Box<Conversation>),
+    /// A call could not use the cache of the one before it (table `cache_breaks`).
+    CacheBreak(Box<CacheBreak>),
+    /// A response says how much of a limit is used (table `limits`).
+    Limit(Box<Limit>),
+    /// A call of the Model Context Protocol ended or stayed open (table `mcp_calls`).
+    McpCall(Box<McpCall>),
 }
 
 /// A header field as it stood on the wire; names keep their case, values are lossily decoded.
@@ -196,7 +219,7 @@ impl UsageState {
 }
 
 /// Token counts normalised over providers: `input_tokens` is uncached input only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Input billed at the full price: neither read from nor written to a cache.
     pub input_tokens: Option<u64>,
@@ -204,12 +227,16 @@ pub struct Usage {
     pub cache_read_tokens: Option<u64>,
     /// Input written to the provider's cache.
     pub cache_creation_tokens: Option<u64>,
+    /// The part of it that is kept for an hour, which costs more; `None` where it is not told apart.
+    pub cache_creation_1h_tokens: Option<u64>,
     /// All billed output, reasoning included.
     pub output_tokens: Option<u64>,
     /// The part of the output that was reasoning.
     pub reasoning_tokens: Option<u64>,
     /// The provider's own usage object, as JSON text, later fields overwriting earlier ones.
     pub usage_json: Option<String>,
+    /// What the provider itself says the call cost, in US dollars.
+    pub reported_cost_usd: Option<f64>,
 }
 
 impl Usage {
@@ -258,4 +285,55 @@ pub struct LlmCall {
     pub request_id: Option<String>,
     /// The provider's id of the response, from its body.
     pub response_id: Option<String>,
+    /// Service tier, or speed, that was asked for.
+    pub request_tier: Option<String>,
+    /// Service tier, or speed, that was served.
+    pub tier: Option<String>,
+    /// How long the provider asks to wait before the next try.
+    pub retry_after_ms: Option<f64>,
+    /// The provider's own word for why its cache was not used.
+    pub cache_miss_reason: Option<String>,
+    /// Input tokens that the provider says its cache missed.
+    pub cache_missed_tokens: Option<u64>,
+    /// Pauses between response bytes of a second and longer, in order; the first 256 of them.
+    pub pauses: Vec<(WallNanos, WallNanos)>,
+    /// Ids that tie it to other calls.
+    pub correlation: Correlation,
+    /// Where it stands among the others.
+    pub placement: Placement,
+    /// What it sent and received; only on the way to where conversations are put together.
+    pub content: Content,
+}
+
+impl LlmCall {
+    /// A call of which only the exchange is known, and who was asked in which way.
+    #[must_use]
+    pub fn new(exchange: Exchange, provider: &str, api: &str, transport: &str) -> Self {
+        Self {
+            call_id: exchange.http_id,
+            exchange,
+            agent: None,
+            provider: provider.to_owned(),
+            api: api.to_owned(),
+            transport: transport.to_owned(),
+            error_type: None,
+            request_model: None,
+            model: None,
+            stop_reason: None,
+            first_token_ts: None,
+            usage: Usage::default(),
+            usage_state: UsageState::None,
+            request_id: None,
+            response_id: None,
+            request_tier: None,
+            tier: None,
+            retry_after_ms: None,
+            cache_miss_reason: None,
+            cache_missed_tokens: None,
+            pauses: Vec::new(),
+            correlation: Correlation::default(),
+            placement: Placement::default(),
+            content: Content::default(),
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub fn events(script: &[u8]) {
     let mut count = |finding: Finding| match finding {
         Finding::Exchange(_) => exchanges += 1,
         Finding::LlmCall(_) => calls += 1,
-        Finding::StreamEvent(_) => {}
+        _ => {}
     };
     let mut offsets = [0_u64; 4];
     let mut rest = script;

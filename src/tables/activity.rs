@@ -331,23 +331,7 @@ mod tests {
             lost_bytes: 0,
             max_gap_ms: None,
         };
-        LlmCall {
-            call_id,
-            exchange,
-            agent: None,
-            provider: "anthropic".into(),
-            api: "anthropic_messages".into(),
-            transport: "sse".into(),
-            error_type: None,
-            request_model: None,
-            model: None,
-            stop_reason: None,
-            first_token_ts: None,
-            usage: Usage::default(),
-            usage_state: UsageState::None,
-            request_id: None,
-            response_id: None,
-        }
+        LlmCall::new(exchange, "anthropic", "anthropic_messages", "sse")
     }
 
     fn activity(events: &[Event]) -> Activity {

@@ -18,6 +18,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::Exchange(found) => exchange(&mut out, found),
             Finding::StreamEvent(found) => stream_event(&mut out, found),
             Finding::LlmCall(found) => llm_call(&mut out, found),
+            other => writeln!(out, "{other:?}").unwrap(),
         }
     }
     out

@@ -87,6 +87,6 @@ pub(super) fn usage(fields: &Map<String, Value>) -> Usage {
             .get("output_tokens_details")
             .and_then(|details| details.get("thinking_tokens"))
             .and_then(Value::as_u64),
-        usage_json: None,
+        ..Usage::default()
     }
 }

@@ -184,12 +184,7 @@ impl Observer {
         let usage_json = (!reply.usage.is_empty()).then(|| Value::Object(reply.usage).to_string());
         let transport = if self.streamed.unwrap_or(asked_to_stream) { "sse" } else { "http" };
         Some(LlmCall {
-            call_id: exchange.http_id,
-            exchange,
             agent: self.agent,
-            provider: self.provider.to_owned(),
-            api: self.api.name().to_owned(),
-            transport: transport.to_owned(),
             error_type: reply.error_type,
             request_model,
             model: reply.model,
@@ -199,6 +194,7 @@ impl Observer {
             usage_state,
             request_id: self.request_id,
             response_id: reply.response_id,
+            ..LlmCall::new(exchange, self.provider, self.api.name(), transport)
         })
     }
 

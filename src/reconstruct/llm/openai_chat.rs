@@ -88,6 +88,6 @@ pub(super) fn usage(fields: &Map<String, Value>) -> Usage {
         cache_creation_tokens: written,
         output_tokens: count("completion_tokens"),
         reasoning_tokens: detail("completion_tokens_details", "reasoning_tokens"),
-        usage_json: None,
+        ..Usage::default()
     }
 }
