@@ -237,7 +237,7 @@ impl Connection {
             }
             Some(Part::Body(bytes)) => {
                 if let Some(exchange) = self.open_request() {
-                    exchange.request_content(end_ts, &bytes);
+                    exchange.request_content(end_ts, &bytes, context.findings);
                 }
             }
             _ => {}
@@ -321,7 +321,7 @@ impl Connection {
                 }
                 self.requests.frame(framing);
             }
-            Part::Body(bytes) => exchange.request_content(ts, &bytes),
+            Part::Body(bytes) => exchange.request_content(ts, &bytes, context.findings),
             Part::BodyGap(bytes) => exchange.request_content_gap(bytes),
             Part::End(trailers) => exchange.request_end(ts, trailers),
             Part::Broken(reason) => exchange.request_broken(reason),

@@ -13,8 +13,33 @@ use super::{Options, llm, sse};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
-/// Receives findings.
-pub(crate) type Findings<'a> = &'a mut dyn FnMut(Finding);
+/// Receives findings, and knows what was told before.
+pub(crate) trait Outlet {
+    /// Hands a finding out.
+    fn find(&mut self, finding: Finding);
+
+    /// The content blocks of the trace so far.
+    fn blocks(&mut self) -> &mut llm::Blocks;
+}
+
+/// Where findings go.
+pub(crate) type Findings<'a> = &'a mut (dyn Outlet + 'a);
+
+/// The caller of reconstruction, and what it was told before.
+pub(crate) struct Caller<'a> {
+    pub(crate) blocks: &'a mut llm::Blocks,
+    pub(crate) sink: &'a mut dyn FnMut(Finding),
+}
+
+impl Outlet for Caller<'_> {
+    fn find(&mut self, finding: Finding) {
+        (self.sink)(finding);
+    }
+
+    fn blocks(&mut self) -> &mut llm::Blocks {
+        self.blocks
+    }
+}
 
 /// An exchange not yet reported.
 #[derive(Debug)]
@@ -167,6 +192,7 @@ impl Builder {
         // may be observed too.
         self.observer = match self.found.perspective {
             Perspective::Client => llm::Observer::for_request(
+                self.found.http_id,
                 &head,
                 self.found.host.as_deref(),
                 self.found.path.as_deref(),
@@ -179,12 +205,12 @@ impl Builder {
         self.found.request_end_ts = Some(ts);
     }
 
-    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8]) {
+    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.found.request_end_ts = Some(ts);
         let observer = &mut self.observer;
         self.request_body.push(bytes, &mut |decoded| {
             if let Some(observer) = observer {
-                observer.request_bytes(decoded);
+                observer.request_bytes(ts, decoded, findings);
             }
         });
     }
@@ -258,7 +284,7 @@ impl Builder {
         let streamed = media_type.eq_ignore_ascii_case("text/event-stream");
         self.events = streamed.then(EventStream::default);
         if let Some(observer) = &mut self.observer {
-            observer.response_head(&head, streamed);
+            observer.response_head(ts, &head, streamed);
         }
         self.found.response_headers = head.headers;
     }
@@ -273,7 +299,7 @@ impl Builder {
                     if let Some(observer) = observer {
                         observer.event(ts, event.event, event.data);
                     }
-                    findings(Finding::StreamEvent(StreamEvent {
+                    findings.find(Finding::StreamEvent(StreamEvent {
                         http_id,
                         seq: *next_seq,
                         ts,
@@ -283,7 +309,7 @@ impl Builder {
                     *next_seq += 1;
                 });
             }
-            (None, Some(observer)) => observer.response_bytes(decoded),
+            (None, Some(observer)) => observer.response_bytes(ts, decoded),
             (None, None) => {}
         });
     }
@@ -357,13 +383,14 @@ impl Builder {
         found.response_body_bytes = self.response_body.decoded_bytes();
         found.response_wire_bytes += self.response_body.wire_bytes();
         // Bodies are added after the call has taken its copy of the rest.
-        let call: Option<LlmCall> =
-            self.observer.and_then(|observer| observer.finish(self.found.clone(), request_whole));
+        let call: Option<LlmCall> = self
+            .observer
+            .and_then(|observer| observer.finish(self.found.clone(), request_whole, findings));
         self.found.request_body = self.request_body.take_kept();
         self.found.response_body = self.response_body.take_kept();
-        findings(Finding::Exchange(Box::new(self.found)));
+        findings.find(Finding::Exchange(Box::new(self.found)));
         if let Some(call) = call {
-            findings(Finding::LlmCall(Box::new(call)));
+            findings.find(Finding::LlmCall(Box::new(call)));
         }
     }
 
@@ -377,6 +404,9 @@ impl Builder {
             && last != ts
         {
             let pause_ms = ts.ms_since(last).max(0.0);
+            if let Some(observer) = &mut self.observer {
+                observer.response_pause(last, ts);
+            }
             self.longest_pause_ms =
                 Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));
         }

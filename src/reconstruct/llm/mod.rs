@@ -7,12 +7,16 @@
 //! provider whose API it speaks, since usage and prices follow the API's conventions.
 
 mod anthropic;
+mod blocks;
+mod draft;
 mod json_fields;
 mod openai_chat;
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::blocks::Blocks;
 use self::json_fields::JsonFields;
+use super::exchange::Findings;
 use super::finding::{Exchange, LlmCall, Usage, UsageState};
 use super::http1::head::{RequestHead, ResponseHead, values};
 use crate::time::WallNanos;
@@ -99,6 +103,7 @@ impl Api {
 impl Observer {
     /// Begins to watch an exchange whose request head may be that of a call.
     pub(crate) fn for_request(
+        call_id: u64,
         head: &RequestHead,
         host: Option<&str>,
         path: Option<&str>,
@@ -126,7 +131,7 @@ impl Observer {
     }
 
     /// Decoded request content.
-    pub(crate) fn request_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn request_bytes(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.request.push(bytes);
     }
 
@@ -136,16 +141,19 @@ impl Observer {
     }
 
     /// The final response's head, and whether its content is an event stream.
-    pub(crate) fn response_head(&mut self, head: &ResponseHead, streamed: bool) {
+    pub(crate) fn response_head(&mut self, ts: WallNanos, head: &ResponseHead, streamed: bool) {
         let id = |name| values(&head.headers, name).next();
         self.request_id = id("request-id").or_else(|| id("x-request-id")).map(str::to_owned);
         self.streamed = Some(streamed);
     }
 
     /// Decoded response content, when it is no event stream.
-    pub(crate) fn response_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn response_bytes(&mut self, ts: WallNanos, bytes: &[u8]) {
         self.response.push(bytes);
     }
+
+    /// Nothing of the response came between these times.
+    pub(crate) fn response_pause(&mut self, from: WallNanos, to: WallNanos) {}
 
     /// Response content is missing here.
     pub(crate) fn response_gap(&mut self) {
@@ -162,7 +170,12 @@ impl Observer {
 
     /// The exchange has ended; gives the call if it was one. `request_whole`: the request body
     /// was seen whole.
-    pub(crate) fn finish(mut self, exchange: Exchange, request_whole: bool) -> Option<LlmCall> {
+    pub(crate) fn finish(
+        mut self,
+        exchange: Exchange,
+        request_whole: bool,
+        findings: Findings<'_>,
+    ) -> Option<LlmCall> {
         let has_shape = self.request.has("model") && self.request.has("messages");
         if !self.proven && !has_shape && request_whole {
             return None;

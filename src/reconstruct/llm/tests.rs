@@ -13,7 +13,7 @@ fn observer(host: &str, path: &str, headers: &[(&str, &str)]) -> Option<Observer
         version: "1.1",
         headers: headers.iter().map(own).collect(),
     };
-    Observer::for_request(&head, Some(host), Some(path))
+    Observer::for_request(1, &head, Some(host), Some(path))
 }
 
 #[test]
