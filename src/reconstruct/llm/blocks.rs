@@ -94,10 +94,11 @@ impl Blocks {
         self.by_piece.get(key).cloned()
     }
 
-    /// Remembers the blocks of a piece.
-    pub(super) fn remember(&mut self, key: PieceKey, blocks: Vec<Known>) {
-        let weight = 1 + blocks.len();
-        self.by_piece.insert(key, blocks.into(), weight);
+    /// Remembers the blocks of a piece, and gives them back.
+    pub(super) fn remember(&mut self, key: PieceKey, blocks: Vec<Known>) -> Arc<[Known]> {
+        let (weight, blocks) = (1 + blocks.len(), Arc::from(blocks));
+        self.by_piece.insert(key, Arc::clone(&blocks), weight);
+        blocks
     }
 }
 

@@ -72,8 +72,15 @@ impl Draft {
         Self::new(BlockRole::Assistant, BlockKind::Thinking, text)
     }
 
-    /// A use of a tool. Arguments are an object, or a string that should be the JSON of one.
+    /// A use of a tool. Arguments are an object, or a string that should be the JSON of one; of a
+    /// tool without arguments some APIs send nothing.
     pub(super) fn tool_use(id: Option<String>, name: Option<String>, arguments: &Value) -> Self {
+        let none = Value::Object(serde_json::Map::new());
+        let arguments = match arguments {
+            Value::Null => &none,
+            Value::String(text) if text.trim().is_empty() => &none,
+            arguments => arguments,
+        };
         let parsed = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
         let (text, content) = match (arguments, parsed) {
             // What broke off, or is no JSON.
