@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::Findings;
 use super::blocks::{Blocks, Kind, Told};
 use super::node::{Node, NodeId, ToolSpan};
 use super::tools::{Pending, Pendings, made_up_id};
-use super::Findings;
 use crate::reconstruct::finding::{BlockRef, BlockRole, Carried, Finding, LlmCall, ToolCall};
 use crate::time::WallNanos;
 

@@ -1,9 +1,9 @@
 //! Where a provider's cache could not be used again.
 
+use super::Findings;
 use super::node::Node;
 use super::settle::conversation_id;
 use super::tree::Tree;
-use super::Findings;
 use crate::reconstruct::finding::{CacheBreak, Finding};
 
 /// Tokens that may be read anew without it being worth a word: caches work in blocks.

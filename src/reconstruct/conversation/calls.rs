@@ -6,7 +6,8 @@ use super::Conversations;
 use crate::event::ProcessId;
 use crate::reconstruct::finding::{
     Block, BlockKind, BlockPath, BlockRef, BlockRole, CacheBreak, CallClass, Completeness, Content,
-    Conversation, Exchange, Finding, LlmCall, PartialReason, Perspective, Placement, ToolCall, Turn,
+    Conversation, Exchange, Finding, LlmCall, PartialReason, Perspective, Placement, ToolCall,
+    Turn,
 };
 use crate::time::WallNanos;
 

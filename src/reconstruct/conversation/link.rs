@@ -98,7 +98,8 @@ impl Index {
             let said = at + 1;
             let whole = self.by_whole.get(&chain);
             // A request that says no more is the same once more, and goes on with the same.
-            let part = || self.by_request.get(&in_scope(chain, node)).filter(|_| said < request.len());
+            let part =
+                || self.by_request.get(&in_scope(chain, node)).filter(|_| said < request.len());
             let is_like = |found: &NodeId| nodes[*found].has_tools == node.has_tools;
             let found = whole.or_else(|| part().filter(|found| is_like(found))).copied();
             if let Some(node) = found.filter(|found| earlier(*found)) {
@@ -116,13 +117,7 @@ impl Index {
     }
 
     /// Takes in a call that others may go on with.
-    pub(super) fn push(
-        &mut self,
-        call: &LlmCall,
-        id: NodeId,
-        nodes: &[Node],
-        blocks: &Blocks,
-    ) {
+    pub(super) fn push(&mut self, call: &LlmCall, id: NodeId, nodes: &[Node], blocks: &Blocks) {
         let node = &nodes[id];
         if let Some(key) = node.key {
             latest(&mut self.by_key, key, id, nodes);

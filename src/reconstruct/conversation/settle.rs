@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::Findings;
 use super::breaks;
 use super::node::{About, Node, NodeId};
 use super::tree::{StepId, Tree};
 use super::wall::{self, Phase, Stretch};
-use super::Findings;
 use crate::event::ProcessId;
 use crate::reconstruct::finding::{
     CallClass, Conversation, Correlation, Finding, PartialReason, Placed, Placement, Turn,
@@ -170,7 +170,8 @@ impl Settled<'_> {
             self.lines[at].class = CallClass::Side;
             self.lines[at].parent = parent;
         }
-        for (at, line) in self.lines.iter_mut().enumerate().filter(|(_, it)| it.class == CallClass::Side)
+        for (at, line) in
+            self.lines.iter_mut().enumerate().filter(|(_, it)| it.class == CallClass::Side)
         {
             line.turns = 0;
             self.tree.lines[at].steps.iter().for_each(|step| self.turns[*step] = None);
@@ -332,5 +333,7 @@ fn started_by(
 
 /// The last end; `None` while one is open.
 fn end<'a>(nodes: impl Iterator<Item = &'a Node>) -> Option<WallNanos> {
-    nodes.map(|node| (!node.span.is_open).then_some(node.span.end)).reduce(|a, b| Some(a?.max(b?)))?
+    nodes
+        .map(|node| (!node.span.is_open).then_some(node.span.end))
+        .reduce(|a, b| Some(a?.max(b?)))?
 }

@@ -226,8 +226,7 @@ fn the_agents_own_ids_tell_agents_apart() {
     let parents: Vec<_> =
         found.conversations.iter().map(|it| (it.class, it.parent_conversation_id)).collect();
     use CallClass::{Main, Side, Subagent};
-    let expected =
-        [(Main, None), (Subagent, Some(1)), (Subagent, Some(2)), (Side, Some(1))];
+    let expected = [(Main, None), (Subagent, Some(1)), (Subagent, Some(2)), (Side, Some(1))];
     assert_eq!(parents, expected);
 }
 

@@ -102,7 +102,12 @@ impl Pendings {
 
     /// The uses whose arguments hold what a conversation begins with: its hash, and the text where
     /// that is at hand.
-    pub(super) fn asking_for(&self, said: u64, text: Option<&str>, by: WallNanos) -> Vec<(NodeId, Box<str>)> {
+    pub(super) fn asking_for(
+        &self,
+        said: u64,
+        text: Option<&str>,
+        by: WallNanos,
+    ) -> Vec<(NodeId, Box<str>)> {
         let text = cut(text.unwrap_or_default(), MAX_SEARCHED_BYTES).as_bytes();
         let is_within = |task: &Task| {
             task.text.len() >= MIN_WITHIN_BYTES
