@@ -24,8 +24,8 @@ const NO_RESULT: &str = "no request with the result was seen";
 /// One row per use of a tool.
 pub const TOOL_CALLS: Table<ToolCallRow> = Table {
     name: "tool_calls",
-    description: "One row per use of a tool that a model asked for, in order of call_id and of the \
-                  response. Time runs from the last byte of the arguments to the begin of the \
+    description: "One row per use of a tool that a model asked for, in the order in which their \
+                  results were sent, those without at the end. Time runs from the last byte of the arguments to the begin of the \
                   request with the result: running, waiting for permission and what the agent does \
                   besides are all in it.",
     columns: &[

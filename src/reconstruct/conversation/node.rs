@@ -21,7 +21,7 @@ pub(super) struct Node {
     pub(super) process: Option<ProcessId>,
     pub(super) span: Span,
     pub(super) phases: Phases,
-    /// What the agent or the path says that it is.
+    /// What the request or the agent says that it is.
     pub(super) class: Option<CallClass>,
     /// The conversation by the agent's own ids, where they tell it.
     pub(super) key: Option<u64>,
@@ -178,13 +178,10 @@ pub(super) fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// What the agent itself, or the path, says of the kind of call.
+/// What the request, or the agent itself, says of the kind of call.
 fn class(call: &LlmCall) -> Option<CallClass> {
-    let path = call.exchange.path.as_deref().unwrap_or_default();
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let counts = ["/count_tokens", ":countTokens", "/input_tokens", "/count-tokens"];
-    if counts.iter().any(|end| path.ends_with(end)) {
-        return Some(CallClass::CountTokens);
+    if call.placement.class != CallClass::Main {
+        return Some(call.placement.class);
     }
     Some(match call.correlation.request_class.as_deref()? {
         "main" => CallClass::Main,

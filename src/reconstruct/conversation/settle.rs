@@ -94,7 +94,8 @@ impl Settled<'_> {
     /// Which conversation is the work of another one's tool, or of another agent.
     fn find_parents(&mut self) {
         let mut claimed: BTreeSet<(NodeId, &str)> = BTreeSet::new();
-        let mut by_agent: HashMap<_, usize> = HashMap::new();
+        // Agents by the names that they give themselves, the latest of a name.
+        let mut named: HashMap<&str, usize> = HashMap::new();
         let nodes = self.nodes;
         for at in 0..self.lines.len() {
             let first = self.tree.first(nodes, self.tree.lines[at].steps[0]);
@@ -109,15 +110,16 @@ impl Settled<'_> {
                 let step = self.tree.step_of[*node];
                 self.lines[at].parent = step.map(|step| self.tree.steps[step].conversation);
                 self.lines[at].parent_tool_call_id = Some(id.clone());
-            } else if let Some(parent) = ids.and_then(|ids| started_by(ids, &by_agent)) {
+            } else if let Some(parent) = ids.and_then(|ids| started_by(ids, &named)) {
                 self.lines[at].parent = Some(parent);
             } else {
                 let fork_of = self.tree.lines[at].fork_of;
                 self.lines[at].parent = fork_of.map(|step| self.tree.steps[step].conversation);
             }
-            let is_agent = ids.is_some_and(|ids| ids.agent_id.is_some())
-                && (self.lines[at].parent.is_some()
-                    || ids.is_some_and(|ids| ids.parent_agent_id.is_some()));
+            let has_parent = ids.is_some_and(|ids| ids.parent_agent_id.is_some());
+            let is_agent = has_parent
+                || (self.lines[at].parent.is_some()
+                    && ids.is_some_and(|ids| ids.agent_id.is_some()));
             self.lines[at].class = match first.class {
                 Some(CallClass::Side) => CallClass::Side,
                 Some(CallClass::Subagent) => CallClass::Subagent,
@@ -129,8 +131,10 @@ impl Settled<'_> {
                 },
             };
             let is_side = self.lines[at].class == CallClass::Side;
-            if let Some(ids) = ids.filter(|ids| ids.session_id.is_some() && !is_side) {
-                by_agent.insert((ids.session_id.as_deref(), ids.agent_id.as_deref()), at);
+            if let Some(ids) = ids.filter(|_| !is_side) {
+                let session = ids.session_id.as_deref().filter(|_| ids.agent_id.is_none());
+                let names = [session, ids.thread_id.as_deref(), ids.agent_id.as_deref()];
+                named.extend(names.into_iter().flatten().map(|name| (name, at)));
             }
         }
     }
@@ -319,16 +323,12 @@ impl Settled<'_> {
     }
 }
 
-/// The latest conversation of the agent that started this one, by the agents' own ids.
-fn started_by(
-    ids: &Correlation,
-    by_agent: &HashMap<(Option<&str>, Option<&str>), usize>,
-) -> Option<usize> {
-    let session = ids.session_id.as_deref()?;
-    ids.agent_id.as_ref()?;
+/// The latest conversation of the agent that started this one, by the agents' own ids: the one that
+/// is named as such, else that of the session.
+fn started_by(ids: &Correlation, named: &HashMap<&str, usize>) -> Option<usize> {
     let parent = ids.parent_agent_id.as_deref();
-    let is_own = parent == ids.agent_id.as_deref();
-    by_agent.get(&(Some(session), parent)).copied().filter(|_| !is_own)
+    let session = || ids.session_id.as_deref().filter(|_| ids.agent_id.is_some());
+    parent.or_else(session).and_then(|name| named.get(name)).copied()
 }
 
 /// The last end; `None` while one is open.

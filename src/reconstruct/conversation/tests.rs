@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::calls::{
     Found, Made, Said, Session, ask, at, define, model, result, system, thought, user,
 };
-use crate::reconstruct::finding::{CallClass, Context, PartialReason};
+use crate::reconstruct::finding::{CallClass, Context, LlmCall, PartialReason};
 
 /// A history in the making.
 fn history(parts: &[&[Said]]) -> Vec<Said> {
@@ -208,7 +208,7 @@ fn the_agents_own_ids_tell_agents_apart() {
     let ids = |agent: Option<&str>, parent: Option<&str>, class: &str| {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let (agent, parent, class) = (owned(agent), owned(parent), owned(Some(class)));
-        move |call: &mut crate::reconstruct::finding::LlmCall| {
+        move |call: &mut LlmCall| {
             call.correlation.session_id = Some("s".into());
             call.correlation.agent_id = agent;
             call.correlation.parent_agent_id = parent;
@@ -231,11 +231,31 @@ fn the_agents_own_ids_tell_agents_apart() {
 }
 
 #[test]
+fn an_agent_may_name_its_parent_by_thread_or_session() {
+    let mut session = Session::default();
+    let main = history(&[&tools(), &[user("go")]]);
+    let ids = |thread: &str, parent: Option<&str>| {
+        let (thread, parent) = (Some(thread.to_owned()), parent.map(str::to_owned));
+        move |call: &mut LlmCall| {
+            call.correlation.session_id = thread.clone();
+            call.correlation.thread_id = thread;
+            call.correlation.parent_agent_id = parent;
+        }
+    };
+    session.call(Made::new(1, (0, 100), &main).with(ids("one", None)));
+    session.call(Made::new(2, (110, 200), &main).with(ids("two", Some("one"))));
+    let found = session.end();
+    let conversation = &found.conversations[1];
+    assert_eq!(conversation.class, CallClass::Subagent);
+    assert_eq!(conversation.parent_conversation_id, Some(1));
+}
+
+#[test]
 fn a_response_that_is_named_is_gone_on_with() {
     let mut session = Session::default();
     let first = history(&[&tools(), &[user("go")]]);
     session.call(Made::new(1, (0, 100), &first).says(&[ask("t1", "sh", "{}")]));
-    let named = |call: &mut crate::reconstruct::finding::LlmCall| {
+    let named = |call: &mut LlmCall| {
         call.correlation.previous_response_id = Some("msg_1".into());
     };
     let more = history(&[&tools(), &[result("t1", "ok")]]);
@@ -365,8 +385,8 @@ fn a_use_without_result_is_told_in_the_end() {
 fn counting_tokens_is_no_part_of_a_conversation() {
     let mut session = Session::default();
     let first = history(&[&tools(), &[user("go")]]);
-    let counts = |call: &mut crate::reconstruct::finding::LlmCall| {
-        call.exchange.path = Some("/v1/messages/count_tokens?beta=true".into());
+    let counts = |call: &mut LlmCall| {
+        call.placement.class = CallClass::CountTokens;
     };
     session.call(Made::new(1, (0, 10), &first).with(counts));
     session.call(Made::new(2, (20, 100), &first).says(&[model("Hello.")]));
