@@ -33,7 +33,7 @@ pub use dns_answer::{DNS_ANSWERS, DnsRow};
 pub use file::{FILE_KINDS, FILES, FileRow, Files};
 pub use file_op::{FILE_OPS, FileOpRow};
 pub use http::{HTTP, HttpRow, STREAM_EVENTS};
-pub use llm_call::{CallRow, LLM_CALLS};
+pub use llm_call::{CallRow, LLM_CALLS, PRICE_COLUMNS};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
 pub use process::{PROCESSES, ProcessRow};
 pub use sample::{SAMPLES, SampleRow};
