@@ -5,7 +5,7 @@ use crate::reconstruct::finding::{CallClass, Completeness, Exchange, Perspective
 use crate::time::WallNanos;
 
 /// The table: each row has a call, the list prices that apply to it and the cost they make.
-const CASES: &str = "fixtures/prices/cases.csv";
+const CASES: &str = include_str!("../../fixtures/prices/cases.csv");
 
 /// How far a cost may be from the one in the table.
 const TOLERANCE: f64 = 0.005;
@@ -75,8 +75,7 @@ fn near(found: f64, expected: f64) -> bool {
 
 #[test]
 fn costs_are_list_price_times_usage() {
-    let table = std::fs::read_to_string(CASES).unwrap();
-    let mut lines = table.lines();
+    let mut lines = CASES.lines();
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let mut cases = 0;
     for line in lines {
