@@ -9,7 +9,7 @@ use super::finding::{
 };
 use super::http1::framing;
 use super::http1::head::{RequestHead, ResponseHead, list, values};
-use super::{Options, llm, sse};
+use super::{Options, llm, mcp, sse};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
@@ -32,6 +32,7 @@ pub(crate) struct Builder {
     longest_pause_ms: Option<f64>,
     events: Option<EventStream>,
     observer: Option<llm::Observer>,
+    tap: Option<mcp::Tap>,
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +112,7 @@ impl Builder {
             longest_pause_ms: None,
             events: None,
             observer: None,
+            tap: None,
         }
     }
 
@@ -173,6 +175,10 @@ impl Builder {
             ),
             Perspective::Server => None,
         };
+        self.tap = match (self.found.perspective, &self.observer) {
+            (Perspective::Client, None) => mcp::Tap::for_request(&self.found, &head),
+            _ => None,
+        };
         self.request_body = self.body(&head.headers);
         self.found.method = Some(head.method);
         self.found.request_headers = head.headers;
@@ -181,10 +187,13 @@ impl Builder {
 
     pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8]) {
         self.found.request_end_ts = Some(ts);
-        let observer = &mut self.observer;
+        let (observer, tap) = (&mut self.observer, &mut self.tap);
         self.request_body.push(bytes, &mut |decoded| {
             if let Some(observer) = observer {
                 observer.request_bytes(decoded);
+            }
+            if let Some(tap) = tap {
+                tap.request_bytes(ts, decoded);
             }
         });
     }
@@ -195,6 +204,9 @@ impl Builder {
         self.request_body.gap();
         if let Some(observer) = &mut self.observer {
             observer.request_gap();
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.request_gap();
         }
     }
 
@@ -225,6 +237,9 @@ impl Builder {
         self.request_body.gap();
         if let Some(observer) = &mut self.observer {
             observer.request_gap();
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.request_gap();
         }
         self.request_done = true;
     }
@@ -260,18 +275,24 @@ impl Builder {
         if let Some(observer) = &mut self.observer {
             observer.response_head(&head, streamed);
         }
+        if let Some(tap) = &mut self.tap {
+            tap.response_head(&head.headers, streamed);
+        }
         self.found.response_headers = head.headers;
     }
 
     pub(crate) fn response_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.response_arrival(ts);
-        let (events, observer) = (&mut self.events, &mut self.observer);
+        let (events, observer, tap) = (&mut self.events, &mut self.observer, &mut self.tap);
         let http_id = self.found.http_id;
-        self.response_body.push(bytes, &mut |decoded| match (&mut *events, &mut *observer) {
-            (Some(EventStream { parser, next_seq }), observer) => {
+        self.response_body.push(bytes, &mut |decoded| match &mut *events {
+            Some(EventStream { parser, next_seq }) => {
                 parser.push(decoded, &mut |event| {
                     if let Some(observer) = observer {
                         observer.event(ts, event.event, event.data);
+                    }
+                    if let Some(tap) = tap {
+                        tap.event(ts, event.data, findings);
                     }
                     findings(Finding::StreamEvent(StreamEvent {
                         http_id,
@@ -283,8 +304,14 @@ impl Builder {
                     *next_seq += 1;
                 });
             }
-            (None, Some(observer)) => observer.response_bytes(decoded),
-            (None, None) => {}
+            None => {
+                if let Some(observer) = observer {
+                    observer.response_bytes(decoded);
+                }
+                if let Some(tap) = tap {
+                    tap.response_bytes(ts, decoded);
+                }
+            }
         });
     }
 
@@ -304,6 +331,9 @@ impl Builder {
         }
         if let Some(observer) = &mut self.observer {
             observer.response_gap();
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.response_gap();
         }
     }
 
@@ -356,6 +386,9 @@ impl Builder {
         found.request_wire_bytes = self.request_body.wire_bytes();
         found.response_body_bytes = self.response_body.decoded_bytes();
         found.response_wire_bytes += self.response_body.wire_bytes();
+        if let Some(tap) = self.tap.take() {
+            tap.finish(&self.found, self.damage, findings);
+        }
         // Bodies are added after the call has taken its copy of the rest.
         let call: Option<LlmCall> =
             self.observer.and_then(|observer| observer.finish(self.found.clone(), request_whole));

@@ -24,6 +24,7 @@ pub mod finding;
 pub mod fuzz;
 mod http1;
 mod llm;
+mod mcp;
 mod protocol;
 mod sse;
 mod stream;
@@ -62,14 +63,15 @@ const MAX_CONNECTIONS: usize = 1024;
 /// that is forgotten the bytes tell which end it is.
 const MAX_ROLES: usize = 1 << 16;
 
-/// Turns the events of one trace into findings: plaintext of TLS libraries (`tls_data`) and of
-/// sockets that speak HTTP in plain text (`socket_data`).
+/// Turns the events of one trace into findings: plaintext of TLS libraries (`tls_data`), of sockets
+/// that speak HTTP in plain text (`socket_data`), and of pipes between programs (`stdio_data`).
 ///
 /// A connection between two observed processes is in the trace twice, and so are its exchanges: as
 /// the client saw them and as the server did. Calls to a model are found where they were made only.
 ///
 /// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
-/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. Exchanges come
+/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. A
+/// [`Finding::McpCall`] comes when it ends, those over HTTP before their exchange. Exchanges come
 /// as they end; those of one connection in the order of their requests.
 /// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
 /// order of `push`.
@@ -88,6 +90,10 @@ pub struct Reconstructor {
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
     is_midway: bool,
+    /// What programs say to each other through pipes.
+    stdio: mcp::Stdio,
+    /// Calls over HTTP that wait for another exchange.
+    answers: mcp::Answers,
 }
 
 #[derive(Debug)]
@@ -107,6 +113,8 @@ impl Reconstructor {
             next_http_id: 1,
             pushed: 0,
             is_midway: false,
+            stdio: mcp::Stdio::new(false),
+            answers: mcp::Answers::default(),
         }
     }
 
@@ -114,17 +122,30 @@ impl Reconstructor {
     /// then are joined late, and what went through them before is not lost.
     #[must_use]
     pub fn midway(self, is_midway: bool) -> Self {
-        Self { is_midway, ..self }
+        Self { is_midway, stdio: mcp::Stdio::new(is_midway), ..self }
     }
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.event(event, &mut |finding| match finding {
+            Finding::McpCall(call) => answers.call(*call, findings),
+            other => findings(other),
+        });
+        self.answers = answers;
+    }
+
+    fn event(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
         self.pushed += 1;
         match &event.body {
+            Body::Data(data) if data.source == Source::Stdio => {
+                self.stdio.data(event.ts, event.process, data, findings);
+            }
             Body::Data(data) if data.source.is_plaintext() => {
                 self.data(event.ts, event.process, data, findings);
             }
             Body::ChannelOpen(channel) => {
+                self.stdio.open(event.process, channel);
                 if self.roles.len() >= MAX_ROLES {
                     self.roles.pop_first();
                 }
@@ -132,18 +153,29 @@ impl Reconstructor {
             }
             Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
                 self.roles.remove(conn_id);
+                self.stdio.close(*conn_id, findings);
                 self.end_connection(*conn_id, Ending::Closed, findings);
             }
-            Body::ProcessExit(_) => self.end_process(event.process, findings),
+            Body::ProcessExit(_) => {
+                self.stdio.exit(event.process, findings);
+                self.end_process(event.process, findings);
+            }
             _ => {}
         }
     }
 
     /// Reports what stayed open, in the order of `conn_id`.
     pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
+        let mut answers = std::mem::take(&mut self.answers);
+        let mut stage = |finding| match finding {
+            Finding::McpCall(call) => answers.call(*call, findings),
+            other => findings(other),
+        };
         while let Some((&conn_id, _)) = self.connections.first_key_value() {
-            self.end_connection(conn_id, Ending::StillOpen, findings);
+            self.end_connection(conn_id, Ending::StillOpen, &mut stage);
         }
+        self.stdio.finish(&mut stage);
+        answers.finish(findings);
     }
 
     fn data(
