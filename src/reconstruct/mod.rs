@@ -23,11 +23,13 @@ pub mod finding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod http2;
 mod llm;
 mod mcp;
 mod protocol;
-mod sse;
+mod resync;
 mod stream;
+mod stream_framing;
 
 use std::collections::BTreeMap;
 

@@ -193,6 +193,8 @@ impl Tap {
         for message in messages {
             self.session.message(way, message, &mut |it| ended.push(it));
         }
+        // What the server asks is answered by a POST of its own.
+        self.session.release(Way::In, &mut |it| ended.push(it));
         ended.into_iter().for_each(|it| self.hand_out(it.call, findings));
     }
 
@@ -207,10 +209,12 @@ impl Tap {
     }
 }
 
-/// Requests of servers that wait for the POST with their answer, by client, session and id.
+/// Requests of servers that wait for the POST with their answer, by client, session and id; and answers
+/// that came before, as events of different connections may change places.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     asked: BTreeMap<Key, McpCall>,
+    early: BTreeMap<Key, McpCall>,
 }
 
 type Key = (Option<ProcessId>, Option<String>, Option<String>);
@@ -220,8 +224,14 @@ impl Answers {
     pub(crate) fn call(&mut self, call: McpCall, findings: Findings<'_>) {
         let key = (call.client, call.session_id.clone(), call.request_id.clone());
         if call.method.is_empty() {
-            if let Some(asked) = self.asked.remove(&key) {
-                findings(Finding::McpCall(Box::new(answered(asked, call))));
+            match self.asked.remove(&key) {
+                Some(asked) => findings(Finding::McpCall(Box::new(answered(asked, call)))),
+                None => {
+                    if self.early.len() >= MAX_ASKED {
+                        self.early.pop_first();
+                    }
+                    self.early.insert(key, call);
+                }
             }
             return;
         }
@@ -231,6 +241,11 @@ impl Answers {
             && call.partial.is_some();
         if !waits {
             findings(Finding::McpCall(Box::new(call)));
+            return;
+        }
+        let is_answer = |early: &McpCall| early.end_ts >= Some(call.start_ts);
+        if let Some(early) = self.early.remove(&key).filter(is_answer) {
+            findings(Finding::McpCall(Box::new(answered(call, early))));
             return;
         }
         if self.asked.len() >= MAX_ASKED

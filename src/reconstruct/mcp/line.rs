@@ -40,6 +40,8 @@ pub(super) enum LineState {
     TooLong,
     /// Bytes in it are missing.
     Gap,
+    /// Bytes are missing right before it: it is whole only if it looks so.
+    AfterGap,
 }
 
 /// Bytes that all lines together may hold at a time.
@@ -64,6 +66,8 @@ pub(super) struct Lines {
     state: LineState,
     /// The line cannot be a message, so nothing of it is kept.
     is_skipped: bool,
+    /// Bytes are missing before what is kept of it.
+    is_after_gap: bool,
 }
 
 impl Lines {
@@ -75,6 +79,7 @@ impl Lines {
             ts: WallNanos(0),
             state: LineState::Whole,
             is_skipped: false,
+            is_after_gap: false,
         }
     }
 
@@ -96,15 +101,22 @@ impl Lines {
         self.extend(ts, rest, budget);
     }
 
-    /// Bytes are missing here. What follows may be of the same line or of a later one: it is taken
-    /// for the same up to the next line feed.
+    /// Bytes are missing here. What follows up to the next line feed may be of the same line or of a
+    /// later one.
     pub(super) fn gap(&mut self, ts: WallNanos, bytes: u64, budget: &mut Budget) {
         self.ts = ts;
         self.bytes = self.bytes.saturating_add(bytes);
-        if !self.is_skipped {
-            self.state = LineState::Gap;
-            self.shorten(budget);
+        let is_at_start = self.head.is_empty() && self.state == LineState::Whole;
+        if std::mem::take(&mut self.is_skipped) || is_at_start {
+            self.is_after_gap = true;
+            return;
         }
+        self.state = LineState::Gap;
+        if self.is_after_gap {
+            budget.left += self.head.len();
+            self.head.clear();
+        }
+        self.shorten(budget);
     }
 
     /// The stream has ended: what is left is a line if it is one.
@@ -130,7 +142,12 @@ impl Lines {
             false => bytes,
         };
         if self.head.is_empty() && bytes.first().is_some_and(|first| !b"{[".contains(first)) {
-            self.is_skipped = true;
+            if self.is_after_gap {
+                self.state = LineState::Gap;
+                self.keep_tail(bytes);
+            } else {
+                self.is_skipped = true;
+            }
             return;
         }
         // Byte by byte the same are kept as at once: as many as fit.
@@ -172,7 +189,12 @@ impl Lines {
                 head: &self.head,
                 tail: &self.tail,
                 bytes: self.bytes,
-                state: self.state,
+                state: match self.state {
+                    LineState::Whole if self.is_after_gap => LineState::AfterGap,
+                    // Its begin is not the begin of a line.
+                    LineState::TooLong if self.is_after_gap => LineState::Gap,
+                    state => state,
+                },
             };
             sink(line);
         }
@@ -183,7 +205,8 @@ impl Lines {
             false => self.head.clear(),
         }
         self.tail.clear();
-        (self.bytes, self.state, self.is_skipped) = (0, LineState::Whole, false);
+        (self.bytes, self.state) = (0, LineState::Whole);
+        (self.is_skipped, self.is_after_gap) = (false, false);
     }
 }
 
@@ -225,9 +248,17 @@ mod tests {
     fn a_hole_costs_the_line_it_is_in() {
         let pieces =
             [Some("{1}\n{\"id\""), None, Some("\"x\"}\n{2}\nlog"), None, Some("{no}\n{3}\n")];
-        let expected = ["Whole 3 {1}~", "Gap 14 {\"id\"~\"x\"}", "Whole 3 {2}~", "Whole 3 {3}~"];
+        let expected = [
+            "Whole 3 {1}~",
+            "Gap 14 {\"id\"~\"x\"}",
+            "Whole 3 {2}~",
+            "AfterGap 12 {no}~",
+            "Whole 3 {3}~",
+        ];
         assert_eq!(lines(&pieces, 1000), expected);
         assert_eq!(lines(&[None, Some("\"}\n{1}")], 1000), ["Gap 7 ~\"}", "Whole 3 {1}~"]);
+        let twice = [None, Some("{1"), None, Some("2}\n{3}\n")];
+        assert_eq!(lines(&twice, 1000), ["Gap 14 ~2}", "Whole 3 {3}~"]);
     }
 
     #[test]

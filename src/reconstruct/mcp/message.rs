@@ -97,6 +97,15 @@ pub(super) fn of_line(line: &Line<'_>, out: &mut Vec<Message>) {
     let head = String::from_utf8_lossy(line.head);
     match line.state {
         LineState::Whole => of_text(line.ts, &head, out),
+        LineState::AfterGap => {
+            // The rest of an object does not look like a whole one: brackets would be left over.
+            let before = out.len();
+            of_text(line.ts, &head, out);
+            if out.len() == before {
+                let tail = line.head;
+                of_damaged(&Line { head: b"", tail, ..*line }, "", true, out);
+            }
+        }
         state => of_damaged(line, &head, state == LineState::Gap, out),
     }
 }

@@ -190,6 +190,15 @@ impl Session {
         self.progress.clear();
     }
 
+    /// Requests of this way whose answers come elsewhere: nothing is known of these here.
+    pub(super) fn release(&mut self, way: Way, sink: Sink<'_>) {
+        while let Some((of, id)) = self.open.keys().find(|(of, _)| *of == way).cloned()
+            && let Some(open) = self.open.remove(&(of, id))
+        {
+            self.end(way, open, None, Some(PartialReason::NoResponse), sink);
+        }
+    }
+
     /// Answers that go back to requests of this way which were never seen.
     pub(super) fn take_unasked(&mut self, way: Way) -> Vec<McpCall> {
         let early = std::mem::take(&mut self.early);

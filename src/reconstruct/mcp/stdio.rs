@@ -65,6 +65,8 @@ struct Talk {
     session: Session,
     read: Option<u64>,
     written: Option<u64>,
+    /// Which of its ways have not ended.
+    open: [bool; 2],
     /// Descriptor of the stream written.
     fd: Option<u32>,
 }
@@ -199,14 +201,10 @@ impl Stdio {
         self.parts(key, parts, findings);
         let Some(of) = self.flows.remove(&key).and_then(|flow| flow.session) else { return };
         let Some(talk) = self.sessions.get_mut(&of) else { return };
-        match key.1 {
-            Direction::Read => talk.read = None,
-            Direction::Write => talk.written = None,
-        }
+        talk.open[way(key.1) as usize] = false;
         // With one of its ways gone nothing can be answered any more, but what was said already may
         // still be on its way to us.
-        if talk.read.is_none()
-            && talk.written.is_none()
+        if talk.open == [false; 2]
             && let Some(mut talk) = self.sessions.remove(&of)
         {
             let mut ended = Vec::new();
@@ -263,6 +261,7 @@ impl Stdio {
         let unbound = std::mem::take(&mut flow.unbound);
         if let Some(talk) = self.sessions.get_mut(&of) {
             talk.read = Some(key.0);
+            talk.open[Way::In as usize] = true;
         }
         for message in unbound {
             self.part(key, Part::Message(message), findings);
@@ -274,10 +273,7 @@ impl Stdio {
         else {
             return;
         };
-        let way = match key.1 {
-            Direction::Read => Way::In,
-            Direction::Write => Way::Out,
-        };
+        let way = way(key.1);
         // Streams that carry no messages make no session.
         let is_known = self.sessions.contains_key(&of);
         let message = match part {
@@ -292,12 +288,14 @@ impl Stdio {
             session: Session::new("stdio"),
             read: None,
             written: None,
+            open: [false; 2],
             fd,
         });
         match key.1 {
             Direction::Read => talk.read = Some(key.0),
             Direction::Write => talk.written = Some(key.0),
         }
+        talk.open[way as usize] = true;
         let mut ended = Vec::new();
         talk.session.message(way, message, &mut |it| ended.push(it));
         if ended.is_empty() {
@@ -318,8 +316,7 @@ impl Stdio {
         ended: Vec<Ended>,
         findings: Findings<'_>,
     ) {
-        let read = talk.read.or((last.1 == Direction::Read).then_some(last.0));
-        let written = talk.written.or((last.1 == Direction::Write).then_some(last.0));
+        let (read, written) = (talk.read, talk.written);
         let (process, is_standard) = (of.0, of.1.is_none());
         if !is_standard && [read, written].into_iter().flatten().any(|it| self.is_seen_there(it)) {
             return;
@@ -413,6 +410,13 @@ impl Flow {
         let lines = &mut self.lines;
         self.stream.flush(&mut |piece| read(lines, piece, budget, out));
         lines.finish(budget, &mut |line| messages(&line, out));
+    }
+}
+
+fn way(direction: Direction) -> Way {
+    match direction {
+        Direction::Read => Way::In,
+        Direction::Write => Way::Out,
     }
 }
 
