@@ -11,7 +11,7 @@ use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece};
 use super::stream_framing::sse;
-use super::{Options, Reconstructor, body, llm};
+use super::{Options, Reconstructor, body, llm, mcp};
 use crate::event::{
     Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
 };
@@ -173,6 +173,11 @@ pub fn model_api(bytes: &[u8]) {
     llm::fuzz(bytes);
 }
 
+/// Lines of JSON-RPC as an agent and a server of its tools say them.
+pub fn mcp_messages(bytes: &[u8]) {
+    mcp::fuzz(bytes);
+}
+
 /// Messages that name hosts: a TLS ClientHello, whole and as one of a made-up hello's extensions, and
 /// a DNS message.
 pub fn host_names(bytes: &[u8]) {
@@ -208,6 +213,10 @@ mod tests {
         b"\x00\x01\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\
           \x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01",
         br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
+        b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\"}}\n\
+          \xff{\"result\":{\"serverInfo\":{\"name\":\"s\"}},\"jsonrpc\":\"2.0\",\"id\":0}\n\
+          \xff[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"a\"}}]\n\
+          \xff{\"result\":{\"a\":[\xfe\"jsonrpc\":\"2.0\",\"id\":1}\n",
     ];
 
     fn run(bytes: &[u8]) {
@@ -216,6 +225,7 @@ mod tests {
         content_coding(bytes);
         event_stream(bytes);
         model_api(bytes);
+        mcp_messages(bytes);
         host_names(bytes);
     }
 
