@@ -16,6 +16,7 @@ use super::host::{Host, live, skip};
 use super::recorder::record;
 use super::support::mock::Server;
 use super::support::mock::answer::Answer;
+use super::support::mock::coding::Coding;
 use super::support::mock::script::{ANTHROPIC_PATH, Delivery, Reply, Rule, Script, When};
 use super::trace::Trace;
 
@@ -139,7 +140,7 @@ fn opencode_is_recorded_to_the_byte() {
         let answer = Reply::Answer(Answer::text("Done: nothing to do. ✓"));
         let script = Script::of(vec![
             Rule::new(When::path(ANTHROPIC_PATH), answer)
-                .delivered(Delivery { gzip: true, ..Delivery::default() }),
+                .delivered(Delivery { coding: Some(Coding::Gzip), ..Delivery::default() }),
         ]);
         let agent = |url: &str| {
             let model = "claude-sonnet-4-5";

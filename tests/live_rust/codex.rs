@@ -13,7 +13,7 @@ use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::record;
 use super::streams::{Recorded, Streams};
 use super::support::mock::answer::Answer;
-use super::support::mock::responses::{RESPONSES_PATH, event_stream, events};
+use super::support::mock::responses::RESPONSES_PATH;
 use super::support::mock::script::{Reply, Rule, Script, When};
 use super::support::mock::truth::Truth;
 use super::support::mock::{Options, Server};
@@ -135,10 +135,8 @@ fn answer() -> Answer {
 
 /// Answers the model's path by POST, and everything else it is asked for with an empty document.
 fn over_http() -> Vec<Rule> {
-    let body = event_stream(&events(&answer(), 1));
-    let reply = Reply::Document { status: 200, content_type: "text/event-stream".into(), body };
     let when = When { method: Some("POST".into()), ..When::path(RESPONSES_PATH) };
-    vec![Rule::new(when, reply)]
+    vec![Rule::new(when, Reply::Answer(answer()))]
 }
 
 fn on_upgrade(reply: Reply) -> Rule {
