@@ -154,6 +154,8 @@ impl Usage {
 /// What the client can know once it has read so far.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
+    /// The model that answers, once told.
+    pub model: Option<String>,
     /// Counts told so far.
     pub usage: Option<Usage>,
     /// Whether they are final.
@@ -170,6 +172,7 @@ impl Known {
     /// All there is to know at the end of an answer.
     pub fn all(usage: Usage, stop_reason: &str) -> Self {
         Self {
+            model: None,
             usage: Some(usage),
             usage_final: true,
             stop_reason: Some(stop_reason.into()),

@@ -165,6 +165,21 @@ impl Api {
 
     /// The events of a streamed answer.
     pub fn events(self, answer: &Answer, context: &Context) -> Vec<Event> {
+        let mut events = self.rendered(answer, context);
+        for (index, event) in events.iter_mut().enumerate() {
+            let is_first_error = index == 0 && event.known.error_type.is_some();
+            let tells = self.tells_model() && !is_first_error;
+            event.known.model = tells.then(|| context.model.clone());
+        }
+        events
+    }
+
+    /// Whether answers name the model.
+    fn tells_model(self) -> bool {
+        self != Self::BedrockConverse
+    }
+
+    fn rendered(self, answer: &Answer, context: &Context) -> Vec<Event> {
         match self {
             Self::Anthropic => anthropic::events(answer, context),
             Self::OpenaiChat => openai::events(answer, context),
@@ -179,17 +194,18 @@ impl Api {
 
     /// The answer as one document, and what it tells.
     pub fn document(self, answer: &Answer, context: &Context) -> (Value, Known) {
-        match self {
+        let (document, mut known) = match self {
             Self::Anthropic | Self::BedrockInvoke => anthropic::document(answer, context),
             Self::OpenaiChat => openai::document(answer, context),
             Self::OpenaiResponses => responses::document(answer, context),
-            Self::Gemini => gemini::document(answer, context),
-            Self::CodeAssist => {
-                let (document, known) = gemini::document(answer, context);
-                (gemini::wrap_document(document), known)
-            }
+            Self::Gemini | Self::CodeAssist => gemini::document(answer, context),
             Self::Ollama => ollama::document(answer, context),
             Self::BedrockConverse => bedrock::converse_document(answer, context),
+        };
+        known.model = self.tells_model().then(|| context.model.clone());
+        match self {
+            Self::CodeAssist => (gemini::wrap_document(document), known),
+            _ => (document, known),
         }
     }
 

@@ -74,8 +74,6 @@ impl Response<'_> {
 
     fn send_answer(&mut self, answer: &Answer, asked: &Asked) -> io::Result<()> {
         let context = context(self.service, answer, asked);
-        let model = context.model.clone();
-        self.note(|exchange| exchange.model = Some(model));
         let id = format!("req_mock_{:04}", context.number);
         let fields = vec![(asked.api.id_field().to_owned(), id)];
         if let Some(format) = asked.stream {
@@ -218,6 +216,7 @@ fn learn(exchange: &mut Exchange, known: Known) {
     if known.generated && exchange.streamed && exchange.first_token_ts.is_none() {
         exchange.first_token_ts = Some(now());
     }
+    exchange.model = known.model;
     exchange.usage = known.usage;
     exchange.usage_final = known.usage_final;
     exchange.stop_reason = known.stop_reason;

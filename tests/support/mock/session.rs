@@ -105,7 +105,7 @@ impl Session<'_> {
             None => (self.answer, self.rule),
         };
         let context = context(self.service, answer, &asked);
-        let id = self.begin(text, wire_bytes, &asked, &context.model);
+        let id = self.begin(text, wire_bytes, &asked);
         let events = asked.api.events(answer, &context);
         let mut pace = Pace::new(&rule.delivery);
         let mut sizes = (0, 0);
@@ -150,7 +150,7 @@ impl Session<'_> {
         Ok(websocket::message(&pieces, is_packed))
     }
 
-    fn begin(&self, text: &[u8], wire_bytes: u64, asked: &Asked, model: &str) -> ExchangeId {
+    fn begin(&self, text: &[u8], wire_bytes: u64, asked: &Asked) -> ExchangeId {
         self.service.log.begin(
             self.carrier.id().connection,
             Exchange {
@@ -165,7 +165,6 @@ impl Session<'_> {
                 http_version: "1.1",
                 streamed: true,
                 request_model: asked.model.clone(),
-                model: Some(model.into()),
                 scripted: true,
                 ..Exchange::default()
             },

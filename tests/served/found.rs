@@ -1,0 +1,110 @@
+//! What reconstruction finds, set against what was served.
+
+use agentsight::reconstruct::finding::{Completeness, Finding, LlmCall};
+use agentsight::reconstruct::{Options, Reconstructor};
+use serde_json::{Value, json};
+
+use super::events;
+use super::support::mock::truth::{Exchange, Truth};
+
+/// All findings of what a server served.
+pub fn all(truth: &Truth) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut reconstructor = Reconstructor::new(Options::default());
+    for event in events::of(truth) {
+        reconstructor.push(&event, &mut |finding| findings.push(finding));
+    }
+    reconstructor.finish(&mut |finding| findings.push(finding));
+    findings
+}
+
+/// The calls of models among them, in the order their requests ended.
+pub fn calls(findings: &[Finding]) -> Vec<&LlmCall> {
+    let call = |finding| match finding {
+        &Finding::LlmCall(ref call) => Some(&**call),
+        _ => None,
+    };
+    let mut calls: Vec<_> = findings.iter().filter_map(call).collect();
+    calls.sort_by_key(|call| (call.exchange.request_end_ts, call.call_id));
+    calls
+}
+
+/// Holds the calls found against those served.
+#[track_caller]
+pub fn equal_served(name: &str, truth: &Truth) {
+    let findings = all(truth);
+    let found: Vec<Value> = calls(&findings).into_iter().map(found_row).collect();
+    let served: Vec<Value> = truth.llm_calls().into_iter().map(served_row).collect();
+    let lines = |rows: &[Value]| rows.iter().map(|row| format!("  {row}\n")).collect::<String>();
+    assert_eq!(found, served, "{name}\nfound:\n{}served:\n{}", lines(&found), lines(&served));
+    let events = |finding: &Finding| matches!(finding, Finding::StreamEvent(_));
+    let found = findings.iter().filter(|finding| events(finding)).count();
+    let served: usize = truth.exchanges().iter().map(|exchange| exchange.event_ts.len()).sum();
+    assert_eq!(found, served, "{name}: stream events");
+}
+
+fn found_row(call: &LlmCall) -> Value {
+    let exchange = &call.exchange;
+    json!({
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "api": call.api,
+        "request_model": call.request_model,
+        "model": call.model,
+        "stop_reason": call.stop_reason,
+        "error_type": call.error_type,
+        "input": call.usage.input_tokens,
+        "cache_read": call.usage.cache_read_tokens,
+        "cache_creation": call.usage.cache_creation_tokens,
+        "cache_creation_1h": call.usage.cache_creation_1h_tokens,
+        "output": call.usage.output_tokens,
+        "reasoning": call.usage.reasoning_tokens,
+        "usage_state": call.usage_state.as_str(),
+        "has_first_token": call.first_token_ts.is_some(),
+        "complete": exchange.completeness == Completeness::Complete,
+        "request_body_bytes": exchange.request_body_bytes,
+        "request_wire_bytes": exchange.request_wire_bytes,
+        "response_body_bytes": exchange.response_body_bytes,
+        "response_wire_bytes": exchange.response_wire_bytes,
+    })
+}
+
+fn served_row(call: &Exchange) -> Value {
+    let usage = call.usage.as_ref();
+    json!({
+        "method": call.method,
+        "path": call.target,
+        "status": call.status,
+        "api": call.api,
+        "request_model": call.request_model,
+        "model": call.model,
+        "stop_reason": call.stop_reason,
+        "error_type": call.error_type,
+        "input": usage.map(|usage| usage.input_tokens),
+        "cache_read": usage.and_then(|usage| usage.cache_read_tokens),
+        "cache_creation": usage.and_then(|usage| usage.cache_creation_tokens),
+        "cache_creation_1h": usage.and_then(|usage| usage.cache_creation_1h_tokens),
+        "output": usage.map(|usage| usage.output_tokens),
+        "reasoning": usage.and_then(|usage| usage.reasoning_tokens),
+        "usage_state": usage_state(call),
+        "has_first_token": call.first_token_ts.is_some(),
+        "complete": call.complete,
+        "request_body_bytes": call.request_body_bytes,
+        "request_wire_bytes": call.request_wire_bytes,
+        "response_body_bytes": call.response_body_bytes,
+        "response_wire_bytes": call.response_wire_bytes,
+    })
+}
+
+/// What the counts are worth: final, those of an answer that broke off, or none. Chat streams that
+/// are cut were going to tell theirs.
+fn usage_state(call: &Exchange) -> &'static str {
+    let was_to_come = call.streamed && !call.complete && call.api == Some("openai_chat");
+    match (&call.usage, call.usage_final) {
+        (Some(_), true) => "reported",
+        (Some(_), false) => "partial",
+        (None, _) if was_to_come => "partial",
+        (None, _) => "none",
+    }
+}
