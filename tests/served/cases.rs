@@ -24,7 +24,7 @@ pub struct Provider {
 const PROMPT: &str = "Prüfe das: 検査 🌍";
 
 /// All providers that are known.
-pub const PROVIDERS: [Provider; 2] = [
+pub const PROVIDERS: [Provider; 9] = [
     Provider {
         name: "anthropic",
         targets: ["/v1/messages?beta=true", "/v1/messages"],
@@ -49,7 +49,78 @@ pub const PROVIDERS: [Provider; 2] = [
             body
         },
     },
+    Provider {
+        name: "openai responses",
+        targets: ["/v1/responses"; 2],
+        body: |streamed| {
+            json!({
+                "model": "gpt-mock", "stream": streamed,
+                "input": [{"type": "message", "role": "user", "content": PROMPT}],
+            })
+        },
+    },
+    Provider {
+        name: "gemini",
+        targets: [
+            "/v1beta/models/gemini-mock:streamGenerateContent?alt=sse",
+            "/v1beta/models/gemini-mock:generateContent",
+        ],
+        body: |_| gemini(),
+    },
+    Provider {
+        name: "gemini array",
+        targets: [
+            "/v1beta/models/gemini-mock:streamGenerateContent",
+            "/v1beta/models/gemini-mock:generateContent",
+        ],
+        body: |_| gemini(),
+    },
+    Provider {
+        name: "code assist",
+        targets: ["/v1internal:streamGenerateContent?alt=sse", "/v1internal:generateContent"],
+        body: |_| {
+            json!({
+                "model": "gemini-mock", "project": "p", "user_prompt_id": "s########0",
+                "request": gemini(),
+            })
+        },
+    },
+    Provider {
+        name: "ollama",
+        targets: ["/api/chat"; 2],
+        body: |streamed| {
+            json!({
+                "model": "llama-mock", "stream": streamed,
+                "messages": [{"role": "user", "content": PROMPT}],
+            })
+        },
+    },
+    Provider {
+        name: "bedrock invoke",
+        targets: [
+            "/model/anthropic.claude-mock-v1%3A0/invoke-with-response-stream",
+            "/model/anthropic.claude-mock-v1%3A0/invoke",
+        ],
+        body: |_| {
+            json!({
+                "anthropic_version": "bedrock-2023-05-31", "max_tokens": 100,
+                "messages": [{"role": "user", "content": PROMPT}],
+            })
+        },
+    },
+    Provider {
+        name: "bedrock converse",
+        targets: [
+            "/model/anthropic.claude-mock-v1%3A0/converse-stream",
+            "/model/anthropic.claude-mock-v1%3A0/converse",
+        ],
+        body: |_| json!({"messages": [{"role": "user", "content": [{"text": PROMPT}]}]}),
+    },
 ];
+
+fn gemini() -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]})
+}
 
 /// Everything an answer can hold, in text that has multi-byte characters at every turn.
 pub fn rich() -> Answer {

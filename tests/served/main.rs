@@ -12,4 +12,5 @@ mod cases;
 mod events;
 mod found;
 mod http2;
+mod sdks;
 mod websocket;
