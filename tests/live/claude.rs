@@ -41,7 +41,7 @@ sys.exit(int(sys.argv[2]))
 "#;
 
 /// Path of the installed agent, or why there is none. Tests run side by side, npm must not.
-fn installed_agent() -> Result<PathBuf, String> {
+pub fn installed_agent() -> Result<PathBuf, String> {
     static AGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     AGENT.get_or_init(install).clone()
 }

@@ -107,7 +107,7 @@ fn served_row(call: &Exchange) -> Value {
         "cache_creation_1h": usage.and_then(|usage| usage.cache_creation_1h_tokens),
         "output": usage.map(|usage| usage.output_tokens),
         "reasoning": usage.and_then(|usage| usage.reasoning_tokens),
-        "usage_state": usage_state(call),
+        "usage_state": call.usage_state(),
         "has_first_token": call.first_token_ts.is_some(),
         "complete": call.complete,
         "request_body_bytes": call.request_body_bytes,
@@ -115,16 +115,4 @@ fn served_row(call: &Exchange) -> Value {
         "response_body_bytes": call.response_body_bytes,
         "response_wire_bytes": call.response_wire_bytes,
     })
-}
-
-/// What the counts are worth: final, those of an answer that broke off, or none. Chat streams that
-/// are cut were going to tell theirs.
-fn usage_state(call: &Exchange) -> &'static str {
-    let was_to_come = call.streamed && !call.complete && call.api == Some("openai_chat");
-    match (&call.usage, call.usage_final) {
-        (Some(_), true) => "reported",
-        (Some(_), false) => "partial",
-        (None, _) if was_to_come => "partial",
-        (None, _) => "none",
-    }
 }

@@ -15,8 +15,8 @@ use super::api::Asked;
 use super::carrier::{Carrier, Http1};
 use super::http::{Request, RequestReader};
 use super::response::Response;
-use super::script::{Reply, Rule, Script, When};
-use super::truth::{Exchange, ExchangeId, Log, hex, now, sha256};
+use super::script::{Reply, Rule, Script, When, shape};
+use super::truth::{Exchange, ExchangeId, Log, now};
 use super::wire::{Stop, Wire};
 use super::{anthropic, http2};
 
@@ -73,7 +73,7 @@ impl Service {
                 target: request.target.clone(),
                 request_wire_bytes: request.body_wire_bytes,
                 request_body_bytes: request.body.len() as u64,
-                request_body_sha256: hex(&sha256(&request.body)),
+                shape: shape(&body),
                 request_end_ts: now(),
                 api: asked.as_ref().map(|asked| asked.api.name()),
                 request_model: asked.as_ref().and_then(|asked| asked.model.clone()),

@@ -73,8 +73,7 @@ impl When {
 
     /// Whether `request`, whose body is `body` if that is JSON, meets the conditions.
     pub fn fits(&self, request: &Request, body: &Value) -> bool {
-        let request_body = if body["request"].is_object() { &body["request"] } else { body };
-        let tools = request_body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+        let tools = inner(body)["tools"].as_array().is_some_and(|tools| !tools.is_empty());
         let limit = body["max_tokens"].as_u64().or(body["max_completion_tokens"].as_u64());
         let met = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
         met(&self.method, &request.method)
@@ -98,9 +97,24 @@ fn tool_results(body: &Value) -> u64 {
             + parts.iter().filter(|part| part.get("functionResponse").is_some()).count()
             + usize::from(message["role"] == "tool" || ends(message, "_call_output"))
     };
-    let request = if body["request"].is_object() { &body["request"] } else { body };
-    let messages = ["messages", "input", "contents"].iter().flat_map(|name| list(request, name));
-    messages.map(|message| results_in(&message)).sum::<usize>() as u64
+    messages(body).iter().map(results_in).sum::<usize>() as u64
+}
+
+/// How many messages and tools a request of any API has.
+pub fn shape(body: &Value) -> (usize, usize) {
+    let tools = inner(body)["tools"].as_array().map_or(0, Vec::len);
+    (messages(body).len(), tools)
+}
+
+/// The messages of a request of any API.
+fn messages(body: &Value) -> Vec<Value> {
+    let list = |name: &&str| inner(body)[*name].as_array().cloned().unwrap_or_default();
+    ["messages", "input", "contents"].iter().flat_map(|name| list(&name)).collect()
+}
+
+/// The request in what Code Assist is asked, otherwise the body itself.
+fn inner(body: &Value) -> &Value {
+    if body["request"].is_object() { &body["request"] } else { body }
 }
 
 /// What is answered.
@@ -180,8 +194,8 @@ pub struct Delivery {
     pub delta_ms: u64,
     /// After so many events that tell something generated, wait so many ms more.
     pub stall: Option<(usize, u64)>,
-    /// After so many events (0 for a document) send half of what follows and drop the connection
-    /// without a TLS or HTTP end.
+    /// After so many events send half of the next one, or the first bytes of a document, and drop
+    /// the connection without a TLS or HTTP end; over HTTP/2 reset the stream.
     pub cut_after_events: Option<usize>,
     /// Close the connection in good order after the response.
     pub close: bool,

@@ -13,8 +13,8 @@ use super::carrier::{Carrier, sized};
 use super::connection::Service;
 use super::http::Request;
 use super::response::{Pace, context, told_event};
-use super::script::{Delivery, Rule};
-use super::truth::{Exchange, ExchangeId, hex, now, sha256};
+use super::script::{Delivery, Rule, shape};
+use super::truth::{Exchange, ExchangeId, now};
 use super::websocket::{self, Frames, Message, Packer};
 
 /// A session after its upgrade.
@@ -105,7 +105,7 @@ impl Session<'_> {
             None => (self.answer, self.rule),
         };
         let context = context(self.service, answer, &asked);
-        let id = self.begin(text, wire_bytes, &asked);
+        let id = self.begin(&body, text.len(), wire_bytes, &asked);
         let events = asked.api.events(answer, &context);
         let mut pace = Pace::new(&rule.delivery);
         let mut sizes = (0, 0);
@@ -150,7 +150,7 @@ impl Session<'_> {
         Ok(websocket::message(&pieces, is_packed))
     }
 
-    fn begin(&self, text: &[u8], wire_bytes: u64, asked: &Asked) -> ExchangeId {
+    fn begin(&self, body: &Value, text_bytes: usize, wire_bytes: u64, asked: &Asked) -> ExchangeId {
         self.service.log.begin(
             self.carrier.id().connection,
             Exchange {
@@ -158,8 +158,8 @@ impl Session<'_> {
                 target: self.request.target.clone(),
                 status: 200,
                 request_wire_bytes: wire_bytes,
-                request_body_bytes: text.len() as u64,
-                request_body_sha256: hex(&sha256(text)),
+                request_body_bytes: text_bytes as u64,
+                shape: shape(body),
                 request_end_ts: now(),
                 api: Some(asked.api.name()),
                 http_version: "1.1",

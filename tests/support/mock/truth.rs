@@ -33,15 +33,14 @@ impl Truth {
     }
 
     /// For each of [`Self::llm_calls`], the position in it of the failed one that it tries once
-    /// more: same target and body, and nothing else was asked of that target in between.
+    /// more: the last one that asked the same of the same target. Agents put new ids into a request
+    /// that they send again, so it is the number of messages and tools that has to be the same.
     pub fn retries(&self) -> Vec<Option<usize>> {
         let calls = self.llm_calls();
-        let same = |a: &Exchange, b: &Exchange| {
-            a.target == b.target && a.request_body_sha256 == b.request_body_sha256
-        };
+        let same = |a: &Exchange, b: &Exchange| a.target == b.target && a.shape == b.shape;
         let before = |at: usize| {
-            let last = calls[..at].iter().rposition(|call| call.target == calls[at].target)?;
-            (same(calls[last], calls[at]) && calls[last].failed()).then_some(last)
+            let last = calls[..at].iter().rposition(|call| same(call, calls[at]))?;
+            calls[last].failed().then_some(last)
         };
         (0..calls.len()).map(before).collect()
     }
@@ -143,8 +142,8 @@ pub struct Exchange {
     pub streamed: bool,
     /// The content coding of the response, if it had one.
     pub content_encoding: Option<&'static str>,
-    /// SHA-256 of the request body after content decoding, in hexadecimal.
-    pub request_body_sha256: String,
+    /// Messages and tools in the request.
+    pub shape: (usize, usize),
     /// `1.0`, `1.1` or `2`.
     pub http_version: &'static str,
     /// How long the answer asked to wait, in seconds.
@@ -298,6 +297,18 @@ impl Exchange {
         self.status >= 400 || self.error_type.is_some() || !self.complete
     }
 
+    /// What the counts are worth: final, those of an answer that broke off, or none. Chat streams
+    /// that are cut were going to tell theirs.
+    pub fn usage_state(&self) -> &'static str {
+        let was_to_come = self.streamed && !self.complete && self.api == Some("openai_chat");
+        match (&self.usage, self.usage_final) {
+            (Some(_), true) => "reported",
+            (Some(_), false) => "partial",
+            (None, _) if was_to_come => "partial",
+            (None, _) => "none",
+        }
+    }
+
     fn to_json(&self, connection: usize) -> Value {
         json!({
             "type": "exchange",
@@ -319,7 +330,8 @@ impl Exchange {
             "http_version": self.http_version,
             "streamed": self.streamed,
             "content_encoding": self.content_encoding,
-            "request_body_sha256": self.request_body_sha256,
+            "messages": self.shape.0,
+            "tools": self.shape.1,
             "retry_after_s": self.retry_after_s,
             "request_model": self.request_model,
             "model": self.model,
@@ -345,11 +357,6 @@ fn write_line(lines: &mut Option<Box<dyn Write + Send>>, value: &Value) {
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// SHA-256.
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 /// Lower-case hexadecimal.
