@@ -29,27 +29,86 @@ pub fn calls(findings: &[Finding]) -> Vec<&LlmCall> {
     calls
 }
 
-/// Whether calls of that API, over that protocol, are looked for.
+/// Whether calls of that API are looked for.
 pub fn is_known(call: &Exchange) -> bool {
     const APIS: [&str; 2] = ["anthropic_messages", "openai_chat"];
-    call.api.is_some_and(|api| APIS.contains(&api)) && call.http_version != "2"
+    call.api.is_some_and(|api| APIS.contains(&api))
 }
 
-/// Holds the calls found against those served.
+/// Holds the calls and exchanges found against those served.
 #[track_caller]
 pub fn equal_served(name: &str, truth: &Truth) {
     let findings = all(truth);
-    let found: Vec<Value> = calls(&findings).into_iter().map(found_row).collect();
-    if !truth.llm_calls().into_iter().all(is_known) {
-        return;
-    }
-    let served: Vec<Value> = truth.llm_calls().into_iter().map(served_row).collect();
-    let lines = |rows: &[Value]| rows.iter().map(|row| format!("  {row}\n")).collect::<String>();
-    assert_eq!(found, served, "{name}\nfound:\n{}served:\n{}", lines(&found), lines(&served));
-    let events = |finding: &Finding| matches!(finding, Finding::StreamEvent(_));
-    let found = findings.iter().filter(|finding| events(finding)).count();
+    let found = exchanges(&findings).into_iter().map(exchange_row).collect();
+    let served = truth.exchanges().into_iter().map(served_exchange_row).collect();
+    equal_rows(&format!("{name}: exchanges"), found, served);
+    let found = calls(&findings).into_iter().map(found_row).collect();
+    let known = truth.llm_calls().into_iter().filter(|call| is_known(call));
+    equal_rows(&format!("{name}: calls"), found, known.map(served_row).collect());
+    // Of refusals it does not matter whether they count as a stream that was asked for.
+    let refused: Vec<u64> = exchanges(&findings)
+        .into_iter()
+        .filter(|exchange| exchange.status >= Some(400))
+        .map(|exchange| exchange.http_id)
+        .collect();
+    let is_event = |finding: &&Finding| match finding {
+        Finding::StreamEvent(event) => !refused.contains(&event.http_id),
+        _ => false,
+    };
+    let found = findings.iter().filter(is_event).count();
     let served: usize = truth.exchanges().iter().map(|exchange| exchange.event_ts.len()).sum();
     assert_eq!(found, served, "{name}: stream events");
+}
+
+/// The same rows, in an order of their own: streams side by side end as they like.
+#[track_caller]
+fn equal_rows(name: &str, mut found: Vec<Value>, mut served: Vec<Value>) {
+    found.sort_by_key(Value::to_string);
+    served.sort_by_key(Value::to_string);
+    let lines = |rows: &[Value]| rows.iter().map(|row| format!("  {row}\n")).collect::<String>();
+    let is_same = found == served;
+    assert!(is_same, "{name}\nfound:\n{}served:\n{}", lines(&found), lines(&served));
+}
+
+/// The exchanges among findings, in the order their requests ended.
+fn exchanges(findings: &[Finding]) -> Vec<&agentsight::reconstruct::finding::Exchange> {
+    let exchange = |finding| match finding {
+        &Finding::Exchange(ref exchange) => Some(&**exchange),
+        _ => None,
+    };
+    findings.iter().filter_map(exchange).collect()
+}
+
+fn exchange_row(exchange: &agentsight::reconstruct::finding::Exchange) -> Value {
+    json!({
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "http_version": exchange.http_version,
+        "content_encoding": exchange.content_encoding,
+        "complete": exchange.completeness == Completeness::Complete,
+        "request_body_bytes": exchange.request_body_bytes,
+        "request_wire_bytes": exchange.request_wire_bytes,
+        "response_body_bytes": exchange.response_body_bytes,
+        "response_wire_bytes": exchange.response_wire_bytes,
+        "lost_bytes": exchange.lost_bytes,
+    })
+}
+
+fn served_exchange_row(exchange: &Exchange) -> Value {
+    json!({
+        "method": exchange.method,
+        "path": exchange.target,
+        "status": exchange.status,
+        "http_version": exchange.http_version,
+        "content_encoding": exchange.content_encoding,
+        "complete": exchange.complete,
+        "request_body_bytes": exchange.request_body_bytes,
+        "request_wire_bytes": exchange.request_wire_bytes,
+        "response_body_bytes": exchange.response_body_bytes,
+        "response_wire_bytes": exchange.response_wire_bytes,
+        "lost_bytes": 0,
+    })
 }
 
 /// The counts found.

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore};
 
 use super::cases::{PROVIDERS, refusal, rich};
+use super::found::equal_served;
 use super::support::mock::coding::Coding;
 use super::support::mock::script::{Delivery, Reply, Rule, Script, When};
 use super::support::mock::tls_io::TlsIo;
@@ -92,28 +93,36 @@ fn requests() -> Vec<(String, String)> {
 /// What a server served that answers by these rules.
 pub fn served(rules: Vec<Rule>, whole: usize) -> Truth {
     let server = server(rules);
-    assert_eq!(ask_all(&server, &requests()), whole);
+    let answered = ask_all(&server, &requests());
     let truth = server.stop();
+    let errors: Vec<_> = truth.connections.iter().map(|connection| &connection.error).collect();
+    assert_eq!(answered, whole, "{errors:?}");
     assert!(truth.exchanges().iter().all(|exchange| exchange.http_version == "2"));
     truth
 }
 
+/// Slow enough for streams to take turns, and for a client that takes a flood of frames for an
+/// attack.
+fn paced() -> Delivery {
+    Delivery { thinking_ms: 3, delta_ms: 3, ..Delivery::default() }
+}
+
 #[test]
-fn the_server_speaks_http2_side_by_side() {
-    let paced = Delivery { delta_ms: 3, ..Delivery::default() };
-    let rule = Rule::new(When::default(), Reply::Answer(rich())).delivered(paced);
+fn streams_side_by_side_are_found_as_served() {
+    let rule = Rule::new(When::default(), Reply::Answer(rich())).delivered(paced());
     let truth = served(vec![rule], requests().len());
     let calls = truth.llm_calls();
     assert_eq!(calls.len(), requests().len());
     assert!(calls.iter().all(|call| call.complete));
     // A stream ended after a later one had begun.
     assert!(calls[0].end_ts > calls[2].first_byte_ts, "{calls:?}");
+    equal_served("HTTP/2", &truth);
 }
 
 #[test]
-fn the_server_packs_refuses_and_resets_over_http2() {
-    let packed = Delivery { coding: Some(Coding::Br), ..Delivery::default() };
-    let cut = Delivery { cut_after_events: Some(3), ..Delivery::default() };
+fn what_is_packed_refused_and_reset_over_http2_is_found_as_served() {
+    let packed = Delivery { coding: Some(Coding::Br), ..paced() };
+    let cut = Delivery { cut_after_events: Some(3), ..paced() };
     let rules = vec![
         Rule::new(When::default(), refusal(429, "rate_limit_error", Some(1))).times(1),
         Rule::new(When::default(), Reply::Answer(rich())).times(1).delivered(cut),
@@ -124,4 +133,5 @@ fn the_server_packs_refuses_and_resets_over_http2() {
     assert_eq!(calls.iter().filter(|call| call.status == 429).count(), 1);
     assert_eq!(calls.iter().filter(|call| !call.complete).count(), 1);
     assert!(calls.iter().any(|call| call.content_encoding == Some("br")));
+    equal_served("HTTP/2", &truth);
 }

@@ -70,7 +70,7 @@ pub fn served(delivery: Delivery, message_deflate: Option<bool>) -> Truth {
 }
 
 #[test]
-fn the_server_answers_every_message_of_a_session() {
+fn every_message_of_a_session_is_found_as_served() {
     for deflate in [None, Some(true), Some(false)] {
         let truth = served(Delivery { split: Split::Every(100), ..Delivery::default() }, deflate);
         let calls = truth.llm_calls();

@@ -321,10 +321,7 @@ impl Session {
             Part::Broken(reason) => exchange.request_broken(reason),
             Part::Lost(bytes) => exchange.lost(bytes),
             Part::Interrupted => exchange.request_cut(),
-            Part::Skipped(_)
-            | Part::Start(_)
-            | Part::ResponseHead(_)
-            | Part::Http2 { .. } => {}
+            Part::Skipped(_) | Part::Start(_) | Part::ResponseHead(_) | Part::Http2 { .. } => {}
         }
     }
 
@@ -533,4 +530,3 @@ fn read_head(exchange: &mut Builder, ts: WallNanos, head: ResponseHead) -> Frami
     }
     framing
 }
-

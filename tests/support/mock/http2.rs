@@ -26,6 +26,9 @@ use super::wire::Wire;
 /// How often a waiting connection looks whether it is to stop.
 const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long data that was handed over may take to reach the TLS library.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Serves a connection on which HTTP/2 was agreed on.
 pub fn serve(service: &Arc<Service>, wire: Wire<'_>) -> io::Result<()> {
     let id = wire.id();
@@ -136,6 +139,8 @@ async fn send(mut respond: SendResponse<Bytes>, mut commands: UnboundedReceiver<
                 None => Err(io::Error::other("end before the head")),
             },
             What::Cut => {
+                // A reset overtakes what is still queued, which the truth takes for sent.
+                tokio::time::sleep(SETTLE).await;
                 respond.send_reset(Reason::INTERNAL_ERROR);
                 Ok(())
             }
