@@ -29,12 +29,6 @@ pub fn calls(findings: &[Finding]) -> Vec<&LlmCall> {
     calls
 }
 
-/// Whether calls of that API are looked for.
-pub fn is_known(call: &Exchange) -> bool {
-    const APIS: [&str; 2] = ["anthropic_messages", "openai_chat"];
-    call.api.is_some_and(|api| APIS.contains(&api))
-}
-
 /// Holds the calls and exchanges found against those served.
 #[track_caller]
 pub fn equal_served(name: &str, truth: &Truth) {
@@ -43,8 +37,8 @@ pub fn equal_served(name: &str, truth: &Truth) {
     let served = truth.exchanges().into_iter().map(served_exchange_row).collect();
     equal_rows(&format!("{name}: exchanges"), found, served);
     let found = calls(&findings).into_iter().map(found_row).collect();
-    let known = truth.llm_calls().into_iter().filter(|call| is_known(call));
-    equal_rows(&format!("{name}: calls"), found, known.map(served_row).collect());
+    let served = truth.llm_calls().into_iter().map(served_row).collect();
+    equal_rows(&format!("{name}: calls"), found, served);
     // Of refusals it does not matter whether they count as a stream that was asked for.
     let refused: Vec<u64> = exchanges(&findings)
         .into_iter()
@@ -140,6 +134,7 @@ fn found_row(call: &LlmCall) -> Value {
         "output": call.usage.output_tokens,
         "reasoning": call.usage.reasoning_tokens,
         "usage_state": call.usage_state.as_str(),
+        "retry_after_ms": call.retry_after_ms,
         "has_first_token": call.first_token_ts.is_some(),
         "complete": exchange.completeness == Completeness::Complete,
         "request_body_bytes": exchange.request_body_bytes,
@@ -167,6 +162,7 @@ fn served_row(call: &Exchange) -> Value {
         "output": usage.map(|usage| usage.output_tokens),
         "reasoning": usage.and_then(|usage| usage.reasoning_tokens),
         "usage_state": call.usage_state(),
+        "retry_after_ms": call.retry_after_s.map(|seconds| seconds as f64 * 1e3),
         "has_first_token": call.first_token_ts.is_some(),
         "complete": call.complete,
         "request_body_bytes": call.request_body_bytes,

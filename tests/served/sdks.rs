@@ -3,10 +3,11 @@
 
 use std::io::Write;
 
+use agentsight::reconstruct::finding::{Block, BlockKind, BlockRole, Finding};
 use serde_json::{Value, json};
 
 use super::cases::{refusal, rich};
-use super::found::{self, equal_served, is_known};
+use super::found::{self, equal_served};
 use super::support::mock::Server;
 use super::support::mock::answer::Answer;
 use super::support::mock::coding::Coding;
@@ -57,9 +58,6 @@ fn equal_answer(sdk: Sdk, answer: &Value, truth: &Truth, at: usize) {
     assert_eq!(sdk.usage(answer), Sdk::served(call.usage.as_ref()), "{sdk:?}: {answer}");
     assert_eq!(answer["model"], json!(call.model), "{sdk:?}");
     assert_eq!(answer["stop_reason"], json!(call.stop_reason), "{sdk:?}");
-    if !is_known(call) {
-        return;
-    }
     let findings = found::all(truth);
     let found = found::calls(&findings)[at];
     assert_eq!(found::usage_row(found), sdk.usage(answer), "{sdk:?}: {answer}");
@@ -107,6 +105,35 @@ const QUESTIONS: [(&str, usize); 12] = [
 const ERROR: usize = 10;
 const CUT: usize = 11;
 
+/// What the model said, as the SDK put it together from the pieces, is among the blocks found.
+#[track_caller]
+fn equal_content(sdk: Sdk, answer: &Value, truth: &Truth) {
+    let findings = found::all(truth);
+    let said: Vec<&Block> = findings.iter().filter_map(said).collect();
+    let has = |kind: &BlockKind, text: &Value| {
+        said.iter().any(|block| block.kind == *kind && block.text.as_deref() == text.as_str())
+    };
+    assert!(has(&BlockKind::Text, &answer["text"]), "{sdk:?}: {answer}\n{said:#?}");
+    assert!(has(&BlockKind::Thinking, &answer["thinking"]), "{sdk:?}: {answer}\n{said:#?}");
+    for tool in answer["tools"].as_array().unwrap() {
+        let is_tool = |block: &&Block| {
+            let arguments = block.text.as_deref().map(serde_json::from_str::<Value>);
+            block.kind == BlockKind::ToolUse
+                && block.tool_name.as_deref() == tool[1].as_str()
+                && arguments.is_some_and(|arguments| arguments.is_ok_and(|it| it == tool[2]))
+        };
+        assert!(said.iter().copied().any(|block| is_tool(&block)), "{sdk:?}: {tool}\n{said:#?}");
+    }
+}
+
+/// A block that the model said.
+fn said(finding: &Finding) -> Option<&Block> {
+    match finding {
+        Finding::Block(block) if block.role == BlockRole::Assistant => Some(block),
+        _ => None,
+    }
+}
+
 #[test]
 fn sdks_understand_what_is_found() {
     for_each_sdk(|sdk| {
@@ -132,5 +159,6 @@ fn sdks_understand_what_is_found() {
         let packed = [None, None, Some("gzip"), Some("gzip"), Some("br"), Some("br")];
         assert_eq!(codings[..6], packed, "{sdk:?}");
         equal_served(&format!("{sdk:?}"), &truth);
+        equal_content(sdk, &answers[0], &truth);
     });
 }

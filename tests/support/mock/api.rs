@@ -230,8 +230,11 @@ impl Api {
         (document, fields)
     }
 
-    /// Whether an error document tells its type.
-    pub fn types_errors(self) -> bool {
-        self != Self::Ollama
+    /// The type that an error document tells.
+    pub fn error_type(self, failure: &Failure) -> String {
+        match self {
+            Self::Ollama => ollama::ERROR.into(),
+            _ => failure.error_type.clone(),
+        }
     }
 }

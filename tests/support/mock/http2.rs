@@ -6,12 +6,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use rustls::Connection;
+use rustls::{Connection, ServerConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::carrier::{Carrier, Raw};
@@ -29,10 +30,28 @@ const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 /// How long data that was handed over may take to reach the TLS library.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// The threads of a connection's streams.
+type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
 /// Serves a connection on which HTTP/2 was agreed on.
 pub fn serve(service: &Arc<Service>, wire: Wire<'_>) -> io::Result<()> {
     let id = wire.id();
     let (session, stream) = wire.into_parts();
+    let threads = Threads::default();
+    let served = serve_streams(service, id, session, stream, &threads);
+    // The streams' threads see that the connection is over, and note what they came to.
+    let threads = std::mem::take(&mut *threads.lock().expect("holders do not panic"));
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    served
+}
+
+fn serve_streams(
+    service: &Arc<Service>,
+    id: usize,
+    session: ServerConnection,
+    stream: std::net::TcpStream,
+    threads: &Threads,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let noting = Arc::clone(service);
@@ -51,7 +70,7 @@ pub fn serve(service: &Arc<Service>, wire: Wire<'_>) -> io::Result<()> {
                 Ok(Some(Err(error))) => return Err(io::Error::other(error)),
                 Ok(Some(Ok((request, respond)))) => {
                     let service = Arc::clone(service);
-                    tokio::spawn(answer(service, id, request, respond));
+                    tokio::spawn(answer(service, id, request, respond, Arc::clone(threads)));
                 }
             }
         }
@@ -64,6 +83,7 @@ async fn answer(
     connection: usize,
     request: http::Request<h2::RecvStream>,
     respond: SendResponse<Bytes>,
+    threads: Threads,
 ) {
     let Ok(request) = read(request).await else { return };
     let (commands, received) = unbounded_channel();
@@ -74,7 +94,8 @@ async fn answer(
         // A client that has gone ends the response; the truth says how far it came.
         let _ = service.answer(connection, &request, begun, carrier);
     });
-    if spawned.is_ok() {
+    if let Ok(thread) = spawned {
+        threads.lock().expect("holders do not panic").push(thread);
         send(respond, received).await;
     }
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Block, Context, Event, Events, Known, Usage};
 
+/// What stands for the type of an error, as the API has no types.
+pub const ERROR: &str = "error";
+
 /// The path of the API.
 pub const OLLAMA_PATH: &str = "/api/chat";
 
@@ -35,7 +38,7 @@ pub fn events(answer: &Answer, context: &Context) -> Vec<Event> {
     let generated = stream.known.generated;
     stream.known = Known { generated, ..known };
     stream.push(None, last);
-    stream.ended(answer, "Overloaded", (None, error("Overloaded")))
+    stream.ended(answer, ERROR, (None, error("Overloaded")))
 }
 
 /// The answer as one document, and what it tells.

@@ -88,7 +88,7 @@ impl Response<'_> {
     fn send_failure(&mut self, failure: &Failure, asked: &Asked) -> io::Result<()> {
         let (document, fields) = asked.api.failure(failure);
         self.note(|exchange| exchange.retry_after_s = failure.retry_after_s);
-        let error_type = asked.api.types_errors().then(|| failure.error_type.clone());
+        let error_type = Some(asked.api.error_type(failure));
         let known = Known { error_type, ..Known::default() };
         let body = document.to_string();
         self.send_document(failure.status, "application/json", fields, body.as_bytes(), known)
