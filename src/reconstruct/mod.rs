@@ -8,7 +8,7 @@
 //! ```text
 //!            ┌ stream ─ http1::reader ┐
 //!  Event ─▶ connection               exchange ─▶ body ─▶ sse ─▶ llm      each hands out Findings
-//!            └ stream ─ http1::reader ┘
+//!            └ stream ─ http1::reader ┘                                   └ calls ─▶ conversation
 //! ```
 //!
 //! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes
@@ -17,6 +17,7 @@
 mod body;
 pub mod client_hello;
 mod connection;
+mod conversation;
 pub mod dns;
 mod exchange;
 pub mod finding;
@@ -33,6 +34,7 @@ mod stream_framing;
 use std::collections::BTreeMap;
 
 use self::connection::{Connection, Context};
+use self::conversation::Conversations;
 use self::exchange::{Caller, Ending};
 use self::finding::{Finding, Perspective};
 use crate::event::{Body, Event, ProcessId, Role, Source, StreamData};
@@ -71,7 +73,9 @@ const MAX_ROLES: usize = 1 << 16;
 /// the client saw them and as the server did. Calls to a model are found where they were made only.
 ///
 /// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
-/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. Exchanges come
+/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after, followed by the
+/// [`Finding::ToolCall`]s whose results it carries. What can be told only when all calls are known
+/// comes in the end. Exchanges come
 /// as they end; those of one connection in the order of their requests.
 /// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
 /// order of `push`.
@@ -87,6 +91,8 @@ pub struct Reconstructor {
     roles: BTreeMap<u64, Role>,
     next_http_id: u64,
     blocks: llm::Blocks,
+    /// Puts calls together; out of its place while it takes findings.
+    conversations: Option<Box<Conversations>>,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
@@ -109,6 +115,7 @@ impl Reconstructor {
             roles: BTreeMap::new(),
             next_http_id: 1,
             blocks: llm::Blocks::default(),
+            conversations: Some(Box::default()),
             pushed: 0,
             is_midway: false,
         }
@@ -123,6 +130,23 @@ impl Reconstructor {
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
+        let mut conversations = self.conversations.take().unwrap_or_default();
+        self.take(event, &mut |finding| conversations.push(finding, findings));
+        self.conversations = Some(conversations);
+    }
+
+    /// Reports what stayed open, in the order of `conn_id`, and then what calls have to do with
+    /// each other.
+    pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
+        let mut conversations = self.conversations.take().unwrap_or_default();
+        let mut through = |finding| conversations.push(finding, findings);
+        while let Some((&conn_id, _)) = self.connections.first_key_value() {
+            self.end_connection(conn_id, Ending::StillOpen, &mut through);
+        }
+        conversations.finish(findings);
+    }
+
+    fn take(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
         self.pushed += 1;
         match &event.body {
             Body::Data(data) if data.source.is_plaintext() => {
@@ -140,13 +164,6 @@ impl Reconstructor {
             }
             Body::ProcessExit(_) => self.end_process(event.process, findings),
             _ => {}
-        }
-    }
-
-    /// Reports what stayed open, in the order of `conn_id`.
-    pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
-        while let Some((&conn_id, _)) = self.connections.first_key_value() {
-            self.end_connection(conn_id, Ending::StillOpen, findings);
         }
     }
 

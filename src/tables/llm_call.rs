@@ -29,6 +29,8 @@ const NO_BODY: &str = "the request body was not captured or names none";
 const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
 
+const NO_CONTEXT: &str = "not all of the request was captured and understood";
+
 /// One row per request to a model.
 pub const LLM_CALLS: Table<CallRow> = Table {
     name: "llm_calls",
@@ -290,37 +292,6 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "How long the provider asks to wait before the next try.",
             "it does not ask to wait",
         ),
-        Column::new(
-            "conversation_id",
-            Cell::Int(|x| x.call.placement.conversation_id.and_then(int)),
-            "Conversation it is part of, in table conversations.",
-            "it is part of none",
-        ),
-        Column::new(
-            "turn",
-            Cell::Int(|x| x.call.placement.turn.map(i64::from)),
-            "Turn of the conversation, from 1.",
-            "it is part of none, such as a title or a classifier",
-        ),
-        Column::new(
-            "call_class",
-            Cell::Text(|x| text(x.call.placement.class.as_str())),
-            "What it is for: main, subagent, side (a title or classifier), compaction, warmup (fills \
-             the cache), count_tokens (no model answers and nothing is billed).",
-            NEVER,
-        ),
-        Column::new(
-            "attempt",
-            Cell::Int(|x| int(x.call.placement.attempt).filter(|attempt| *attempt > 0)),
-            "1 for the first try of a request, 2 for the next, ...",
-            "it was not held against the calls before it",
-        ),
-        Column::new(
-            "retry_of",
-            Cell::Int(|x| x.call.placement.retry_of.and_then(int)),
-            "The call_id of the try before it.",
-            "it is the first try",
-        ),
         Column::measured(
             "request_body_bytes",
             "bytes",
@@ -455,6 +426,73 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Text(|x| x.peer.confidence().and_then(text)),
             "How sure that socket is: certain or likely; certain where it is in plain text.",
             "the socket is not known",
+        ),
+        Column::new(
+            "conversation_id",
+            Cell::Int(|x| x.call.placement.conversation_id.and_then(int)),
+            "Conversation it is part of, in table conversations.",
+            "it only counts tokens, for no conversation that is known",
+        ),
+        Column::new(
+            "turn",
+            Cell::Int(|x| x.call.placement.turn.and_then(int)),
+            "Turn of the conversation, in table turns.",
+            "it is none of a turn: a side call, or it only counts tokens or fills the cache",
+        ),
+        Column::new(
+            "call_class",
+            Cell::Text(|x| text(x.call.placement.class.as_str())),
+            "What it is for: main, subagent, side (a title, a classifier, a probe), compaction \
+             (asks for a summary in place of the history), warmup, count_tokens; by the agent's own \
+             word, else by what it has to do with other calls.",
+            NEVER,
+        ),
+        Column::new(
+            "attempt",
+            Cell::Int(|x| int(x.call.placement.attempt)),
+            "1 for the first try of a request; a failed one that is sent again makes 2, 3, ...",
+            NEVER,
+        ),
+        Column::new(
+            "retry_of",
+            Cell::Int(|x| x.call.placement.retry_of.and_then(int)),
+            "Call before it that it tries once more.",
+            "it is the first try",
+        ),
+        Column::measured(
+            "system_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.system_bytes))),
+            "Instructions in the request: text of system and developer messages.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_definition_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_definition_bytes))),
+            "Definitions of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_result_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_result_bytes))),
+            "Results of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "user_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.user_bytes))),
+            "Words of the user, and of the program in the user's place, in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "assistant_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.assistant_bytes))),
+            "What the model said before, as the request repeats it.",
+            NO_CONTEXT,
         ),
     ],
 };

@@ -1,6 +1,9 @@
 //! Findings as text that a person can review: one finding per block, absent fields left out,
 //! times in milliseconds since the start of the transcript.
 
+#[path = "render/conversation.rs"]
+mod conversation;
+
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
@@ -21,6 +24,12 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::LlmCall(found) => llm_call(&mut out, found),
             Finding::Block(found) => block(&mut out, found),
             Finding::Limit(found) => limit(&mut out, found),
+            Finding::ToolCall(found) => conversation::tool_call(&mut out, found),
+            Finding::Carried(found) => conversation::carried(&mut out, found),
+            Finding::Placed(found) => conversation::placed(&mut out, found),
+            Finding::CacheBreak(found) => conversation::cache_break(&mut out, found),
+            Finding::Turn(found) => conversation::turn(&mut out, found),
+            Finding::Conversation(found) => conversation::conversation(&mut out, found),
             other => writeln!(out, "{other:?}").unwrap(),
         }
     }
