@@ -29,6 +29,7 @@ mod protocol;
 mod resync;
 mod stream;
 mod stream_framing;
+mod websocket;
 
 use std::collections::BTreeMap;
 

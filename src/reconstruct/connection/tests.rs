@@ -4,9 +4,7 @@
 use super::*;
 use crate::event::Source;
 use crate::reconstruct::finding::{Completeness, Exchange, Finding, PartialReason};
-use crate::reconstruct::http1::{
-    Held, MAX_OPEN_EXCHANGES, MAX_WAITING_BYTES, MAX_WAITING_PIECES,
-};
+use crate::reconstruct::http1::{Held, MAX_OPEN_EXCHANGES, MAX_WAITING_BYTES, MAX_WAITING_PIECES};
 
 /// A connection and what came of it.
 struct Fixture {

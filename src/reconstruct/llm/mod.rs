@@ -9,6 +9,7 @@
 mod anthropic;
 mod json_fields;
 mod openai_chat;
+pub(crate) mod websocket;
 
 use serde_json::{Map, Value};
 
