@@ -17,8 +17,33 @@ use super::{Options, llm};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
-/// Receives findings.
-pub(crate) type Findings<'a> = &'a mut dyn FnMut(Finding);
+/// Receives findings, and knows what was told before.
+pub(crate) trait Outlet {
+    /// Hands a finding out.
+    fn find(&mut self, finding: Finding);
+
+    /// The content blocks of the trace so far.
+    fn blocks(&mut self) -> &mut llm::Blocks;
+}
+
+/// Where findings go.
+pub(crate) type Findings<'a> = &'a mut (dyn Outlet + 'a);
+
+/// The caller of reconstruction, and what it was told before.
+pub(crate) struct Caller<'a> {
+    pub(crate) blocks: &'a mut llm::Blocks,
+    pub(crate) sink: &'a mut dyn FnMut(Finding),
+}
+
+impl Outlet for Caller<'_> {
+    fn find(&mut self, finding: Finding) {
+        (self.sink)(finding);
+    }
+
+    fn blocks(&mut self) -> &mut llm::Blocks {
+        self.blocks
+    }
+}
 
 /// An exchange not yet reported.
 #[derive(Debug)]
@@ -196,6 +221,7 @@ impl Builder {
         // may be observed too.
         self.observer = match self.found.perspective {
             Perspective::Client => llm::Observer::for_request(
+                self.found.http_id,
                 &head,
                 self.found.host.as_deref(),
                 self.found.path.as_deref(),
@@ -223,12 +249,12 @@ impl Builder {
         self.found.request_end_ts = Some(ts);
     }
 
-    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8]) {
+    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.found.request_end_ts = Some(ts);
         let observer = &mut self.observer;
         self.request_body.push(bytes, &mut |decoded| {
             if let Some(observer) = observer {
-                observer.request_bytes(decoded);
+                observer.request_bytes(ts, decoded, findings);
             }
         });
     }
@@ -295,7 +321,7 @@ impl Builder {
         }
         self.response_framing(&head.headers);
         if let Some(observer) = &mut self.observer {
-            observer.response_head(&head, self.events.is_some());
+            observer.response_head(ts, &head, self.events.is_some());
         }
         self.found.response_headers = head.headers;
     }
@@ -329,7 +355,7 @@ impl Builder {
                     stream_event(http_id, next_seq, ts, event, observer.as_mut(), findings);
                 });
             }
-            (None, Some(observer)) => observer.response_bytes(decoded),
+            (None, Some(observer)) => observer.response_bytes(ts, decoded),
             (None, None) => {}
         });
     }
@@ -421,13 +447,14 @@ impl Builder {
         found.response_body_bytes = self.response_body.decoded_bytes();
         found.response_wire_bytes += self.response_body.wire_bytes();
         // Bodies are added after the call has taken its copy of the rest.
-        let call: Option<LlmCall> =
-            self.observer.and_then(|observer| observer.finish(self.found.clone(), request_whole));
+        let call: Option<LlmCall> = self
+            .observer
+            .and_then(|observer| observer.finish(self.found.clone(), request_whole, findings));
         self.found.request_body = self.request_body.take_kept();
         self.found.response_body = self.response_body.take_kept();
-        findings(Finding::Exchange(Box::new(self.found)));
+        findings.find(Finding::Exchange(Box::new(self.found)));
         if let Some(call) = call {
-            findings(Finding::LlmCall(Box::new(call)));
+            findings.find(Finding::LlmCall(Box::new(call)));
         }
     }
 
@@ -441,6 +468,9 @@ impl Builder {
             && last != ts
         {
             let pause_ms = ts.ms_since(last).max(0.0);
+            if let Some(observer) = &mut self.observer {
+                observer.response_pause(last, ts);
+            }
             self.longest_pause_ms =
                 Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));
         }
@@ -459,7 +489,7 @@ fn stream_event(
     if let Some(observer) = observer {
         observer.event(ts, event.event, &event.data);
     }
-    findings(Finding::StreamEvent(StreamEvent {
+    findings.find(Finding::StreamEvent(StreamEvent {
         http_id,
         seq: *next_seq,
         ts,

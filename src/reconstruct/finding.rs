@@ -278,9 +278,11 @@ pub struct LlmCall {
     pub agent: Option<String>,
     /// OpenTelemetry `gen_ai.provider.name`: `anthropic`, `openai`, ...; by API shape and host.
     pub provider: String,
-    /// `anthropic_messages` or `openai_chat`.
+    /// Shape of the API: `anthropic_messages`, `openai_chat`, `openai_responses`, `gemini_generate`,
+    /// `ollama_chat`, `bedrock_invoke`, `bedrock_converse`, or `other` where it is not known.
     pub api: String,
-    /// Whether the response was streamed: `sse` or `http`.
+    /// How the response came: `http` (whole), or streamed as `sse`, `ndjson`, `json_array`,
+    /// `event_stream` (of AWS) or `websocket`.
     pub transport: String,
     /// The provider's error type, also from an error in the midst of a stream.
     pub error_type: Option<String>,

@@ -34,7 +34,7 @@ mod websocket;
 use std::collections::BTreeMap;
 
 use self::connection::{Connection, Context};
-use self::exchange::Ending;
+use self::exchange::{Caller, Ending};
 use self::finding::{Finding, Perspective};
 use crate::event::{Body, Event, ProcessId, Role, Source, StreamData};
 use crate::time::WallNanos;
@@ -87,6 +87,7 @@ pub struct Reconstructor {
     /// How processes came by the sockets through which nothing has gone yet.
     roles: BTreeMap<u64, Role>,
     next_http_id: u64,
+    blocks: llm::Blocks,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
@@ -108,6 +109,7 @@ impl Reconstructor {
             connections: BTreeMap::new(),
             roles: BTreeMap::new(),
             next_http_id: 1,
+            blocks: llm::Blocks::default(),
             pushed: 0,
             is_midway: false,
         }
@@ -178,6 +180,7 @@ impl Reconstructor {
         });
         followed.last_used = self.pushed;
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        let findings = &mut Caller { blocks: &mut self.blocks, sink: findings };
         followed.connection.push(ts, data, &mut Context { options, next_http_id, findings });
     }
 
@@ -203,6 +206,7 @@ impl Reconstructor {
     fn end_connection(&mut self, conn_id: u64, ending: Ending, findings: &mut dyn FnMut(Finding)) {
         let Some(followed) = self.connections.remove(&conn_id) else { return };
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        let findings = &mut Caller { blocks: &mut self.blocks, sink: findings };
         followed.connection.finish(ending, &mut Context { options, next_http_id, findings });
     }
 }

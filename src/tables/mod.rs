@@ -14,6 +14,7 @@ mod dns_answer;
 mod file;
 mod file_op;
 mod http;
+mod limit;
 mod llm_call;
 mod loss;
 mod process;
@@ -33,6 +34,7 @@ pub use dns_answer::{DNS_ANSWERS, DnsRow};
 pub use file::{FILE_KINDS, FILES, FileRow, Files};
 pub use file_op::{FILE_OPS, FileOpRow};
 pub use http::{HTTP, HttpRow, STREAM_EVENTS};
+pub use limit::LIMITS;
 pub use llm_call::{CallRow, LLM_CALLS};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
 pub use process::{PROCESSES, ProcessRow};
@@ -77,6 +79,7 @@ pub fn catalogue() -> Vec<TableDoc> {
         doc(&HTTP),
         doc(&STREAM_EVENTS),
         doc(&LLM_CALLS),
+        doc(&LIMITS),
         doc(&LOSSES),
         doc(&PROBES),
         doc(&TRACE_INFO),

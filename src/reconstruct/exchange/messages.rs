@@ -43,19 +43,21 @@ impl Builder {
         self.found.method = Some(METHOD.to_owned());
         self.found.host.clone_from(&upgrade.host);
         self.found.path.clone_from(&upgrade.path);
+        // They hold for every message: who asks, and in which session.
+        self.found.request_headers.clone_from(&upgrade.headers);
         self.observer = match self.found.perspective {
-            Perspective::Client => llm::Observer::for_websocket(upgrade),
+            Perspective::Client => llm::Observer::for_websocket(self.found.http_id, upgrade),
             Perspective::Server => None,
         };
     }
 
     /// Uncompressed content of the client's message.
-    pub(crate) fn request_text(&mut self, ts: WallNanos, bytes: &[u8]) {
+    pub(crate) fn request_text(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.found.request_end_ts = Some(ts);
         let observer = &mut self.observer;
         self.request_body.push_decoded(bytes, &mut |decoded| {
             if let Some(observer) = observer {
-                observer.request_bytes(decoded);
+                observer.request_bytes(ts, decoded, findings);
             }
         });
     }
@@ -88,6 +90,11 @@ impl Builder {
         }
         self.response_body.add_wire_bytes(message.wire_bytes);
         self.later_message(message, findings);
+    }
+
+    /// The model API knows that the answer has ended.
+    pub(crate) fn is_answer_ended(&self) -> bool {
+        self.observer.as_ref().is_some_and(llm::Observer::is_ended)
     }
 
     /// A message of the server comes after the answer; it is told of here, and counts for nothing.

@@ -193,7 +193,7 @@ impl Session {
             }
             Some(Part::Body(bytes)) => {
                 if let Some(exchange) = self.open_request() {
-                    exchange.request_content(end_ts, &bytes);
+                    exchange.request_content(end_ts, &bytes, context.findings);
                 }
             }
             _ => {}
@@ -328,7 +328,7 @@ impl Session {
                 }
                 self.requests.frame(framing);
             }
-            Part::Body(bytes) => exchange.request_content(ts, &bytes),
+            Part::Body(bytes) => exchange.request_content(ts, &bytes, context.findings),
             Part::BodyGap(bytes) => exchange.request_content_gap(bytes),
             Part::End(trailers) => exchange.request_end(ts, trailers),
             Part::Broken(reason) => exchange.request_broken(reason),

@@ -293,7 +293,7 @@ impl Session {
         };
         let Some(Stream { exchange, .. }) = stream else { return };
         match part {
-            Part::Data { bytes, .. } => exchange.request_content(ts, &bytes),
+            Part::Data { bytes, .. } => exchange.request_content(ts, &bytes, context.findings),
             Part::DataGap { bytes, .. } => exchange.request_content_gap(bytes),
             Part::Malformed { .. } => exchange.damaged(PartialReason::Malformed),
             Part::EndStream { .. } => exchange.request_end(ts, Vec::new()),

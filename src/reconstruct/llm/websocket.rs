@@ -6,7 +6,8 @@
 //! apart. Fed by [`super::super::websocket`], which makes an exchange of every message that begins a
 //! call.
 
-use super::Observer;
+use super::endpoint::Endpoint;
+use super::{Api, Observer};
 use crate::reconstruct::finding::Header;
 
 /// Bytes of a client's message that are looked at to tell what it is; all of it if it is shorter.
@@ -30,10 +31,14 @@ impl Upgrade {
 
 impl Observer {
     /// Begins to watch a message of the client that may be a call.
-    ///
-    /// None of the APIs read here has calls over WebSocket.
-    pub(crate) fn for_websocket(_upgrade: &Upgrade) -> Option<Self> {
-        None
+    pub(crate) fn for_websocket(call_id: u64, upgrade: &Upgrade) -> Option<Self> {
+        let endpoint = Endpoint::of(upgrade.host.as_deref(), upgrade.path.as_deref()?);
+        if endpoint.api != Api::OpenaiResponses {
+            return None;
+        }
+        let mut observer = Self::new(call_id, endpoint);
+        observer.transport = Some("websocket");
+        Some(observer)
     }
 }
 

@@ -162,7 +162,7 @@ impl Session {
         }
         match (&mut self.asking, self.open.last_mut()) {
             (Some(Asking { kind: Kind::Opening, .. }), Some(open)) => {
-                open.exchange.request_text(ts, rest);
+                open.exchange.request_text(ts, rest, context.findings);
             }
             (Some(Asking { kind: Kind::Adding, text, .. }), _)
                 if text.len() + rest.len() <= MAX_EVENT_BYTES =>
@@ -185,7 +185,7 @@ impl Session {
             let lane = meaning::lane(&self.upgrade, &text).map(str::to_owned);
             self.begin(asking.start_ts, lane, context);
             if let Some(open) = self.open.last_mut() {
-                open.exchange.request_text(ts, &text);
+                open.exchange.request_text(ts, &text, context.findings);
             }
         }
         self.asking = Some(asking);
@@ -289,7 +289,9 @@ impl Session {
         if let Some(reason) = ended.damage.or(is_too_long.then_some(PartialReason::Decoding)) {
             open.exchange.damaged(reason);
         }
-        if is_text && meaning::ends_answer(&self.upgrade, &text) == Some(true) {
+        let is_last = open.exchange.is_answer_ended()
+            || (is_text && meaning::ends_answer(&self.upgrade, &text) == Some(true));
+        if is_last {
             open.is_answered = true;
             open.exchange.response_closed();
         }
