@@ -30,6 +30,7 @@ mod other;
 mod provider;
 mod reply;
 mod request;
+pub(crate) mod websocket;
 
 use serde_json::{Map, Value};
 
