@@ -9,7 +9,8 @@ use super::finding::{
 };
 use super::http1::framing;
 use super::http1::head::{RequestHead, ResponseHead, list, values};
-use super::{Options, llm, sse};
+use super::stream_framing::{Framing, StreamItem};
+use super::{Options, llm};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
@@ -59,9 +60,9 @@ pub(crate) struct Builder {
     observer: Option<llm::Observer>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct EventStream {
-    parser: sse::Parser,
+    framing: Framing,
     next_seq: u64,
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct About {
     pub(crate) process: Option<ProcessId>,
     /// `https` or `http`.
     pub(crate) scheme: &'static str,
+    /// Whether the process asks or answers.
+    pub(crate) perspective: Perspective,
 }
 
 /// Why no more parts will come.
@@ -86,11 +89,11 @@ pub(crate) enum Ending {
 }
 
 impl Builder {
-    /// An exchange whose first byte came at `start_ts`.
+    /// An exchange whose first byte came at `start_ts`, over this version of HTTP.
     pub(crate) fn new(
         http_id: u64,
         about: About,
-        perspective: Perspective,
+        version: &str,
         start_ts: WallNanos,
         options: &Options,
     ) -> Self {
@@ -100,7 +103,7 @@ impl Builder {
                 http_id,
                 conn_id: about.conn_id,
                 process: about.process,
-                perspective,
+                perspective: about.perspective,
                 start_ts,
                 request_end_ts: None,
                 first_byte_ts: None,
@@ -109,7 +112,7 @@ impl Builder {
                 scheme: about.scheme.to_owned(),
                 host: None,
                 path: None,
-                http_version: "1.1".to_owned(),
+                http_version: version.to_owned(),
                 status: None,
                 request_headers: Vec::new(),
                 response_headers: Vec::new(),
@@ -172,6 +175,14 @@ impl Builder {
         self.response_head_seen
     }
 
+    /// The request asks for another protocol, and there is neither an answer nor damage yet.
+    pub(crate) fn waits_for_upgrade(&self) -> bool {
+        self.request_done
+            && !self.response_head_seen
+            && self.damage.is_none()
+            && list(&self.found.request_headers, "upgrade").next().is_some()
+    }
+
     /// Notes damage; the first kind counts.
     pub(crate) fn damaged(&mut self, reason: PartialReason) {
         self.damage.get_or_insert(reason);
@@ -184,9 +195,21 @@ impl Builder {
 
     pub(crate) fn request_head(&mut self, ts: WallNanos, head: RequestHead) {
         let (authority, path) = split_target(&head.method, &head.target);
-        let host_field = values(&head.headers, "host").next();
-        self.found.host = authority.or(host_field).map(str::to_owned);
-        self.found.path = path.map(str::to_owned);
+        let (authority, path) = (authority.map(str::to_owned), path.map(str::to_owned));
+        self.request_head_for(ts, authority, path, head);
+    }
+
+    /// A request head of which authority and path stand apart from the target (RFC 9113 section 8.3.1).
+    pub(crate) fn request_head_for(
+        &mut self,
+        ts: WallNanos,
+        authority: Option<String>,
+        path: Option<String>,
+        head: RequestHead,
+    ) {
+        self.found.host =
+            authority.or_else(|| values(&head.headers, "host").next().map(str::to_owned));
+        self.found.path = path;
         self.found.http_version = head.version.to_owned();
         // A call is counted where it is made: what a model server answers was asked by someone, who
         // may be observed too.
@@ -202,6 +225,21 @@ impl Builder {
         self.request_body = self.body(&head.headers);
         self.found.method = Some(head.method);
         self.found.request_headers = head.headers;
+        self.found.request_end_ts = Some(ts);
+    }
+
+    /// A request head without its method, which was not seen.
+    pub(crate) fn request_fields(
+        &mut self,
+        ts: WallNanos,
+        authority: Option<String>,
+        path: Option<String>,
+        headers: Vec<Header>,
+    ) {
+        self.request_body = self.body(&headers);
+        self.found.host = authority.or_else(|| values(&headers, "host").next().map(str::to_owned));
+        self.found.path = path;
+        self.found.request_headers = headers;
         self.found.request_end_ts = Some(ts);
     }
 
@@ -271,22 +309,34 @@ impl Builder {
 
     pub(crate) fn response_head(&mut self, ts: WallNanos, head: ResponseHead) {
         self.response_arrival(ts);
-        self.response_head_seen = true;
         self.found.status = Some(head.status);
         if self.found.method.is_none() {
             self.found.http_version = head.version.to_owned();
         }
-        self.response_body = self.body(&head.headers);
-        let codings: Vec<_> = list(&head.headers, "content-encoding").collect();
-        self.found.content_encoding = (!codings.is_empty()).then(|| codings.join(", "));
-        let content_type = values(&head.headers, "content-type").next().unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        let streamed = media_type.eq_ignore_ascii_case("text/event-stream");
-        self.events = streamed.then(EventStream::default);
+        self.response_framing(&head.headers);
         if let Some(observer) = &mut self.observer {
-            observer.response_head(ts, &head, streamed);
+            observer.response_head(ts, &head, self.events.is_some());
         }
         self.found.response_headers = head.headers;
+    }
+
+    /// Response fields whose status was not seen.
+    pub(crate) fn response_fields(&mut self, ts: WallNanos, headers: Vec<Header>) {
+        self.response_arrival(ts);
+        self.response_framing(&headers);
+        self.found.response_headers = headers;
+    }
+
+    /// Learns from the head how the content is to be read.
+    fn response_framing(&mut self, headers: &[Header]) {
+        self.response_head_seen = true;
+        self.response_body = self.body(headers);
+        let codings: Vec<_> = list(headers, "content-encoding").collect();
+        self.found.content_encoding = (!codings.is_empty()).then(|| codings.join(", "));
+        let content_type = values(headers, "content-type").next().unwrap_or_default();
+        let path = self.found.path.as_deref();
+        self.events = Framing::for_response(content_type, path)
+            .map(|framing| EventStream { framing, next_seq: 0 });
     }
 
     pub(crate) fn response_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
@@ -294,19 +344,9 @@ impl Builder {
         let (events, observer) = (&mut self.events, &mut self.observer);
         let http_id = self.found.http_id;
         self.response_body.push(bytes, &mut |decoded| match (&mut *events, &mut *observer) {
-            (Some(EventStream { parser, next_seq }), observer) => {
-                parser.push(decoded, &mut |event| {
-                    if let Some(observer) = observer {
-                        observer.event(ts, event.event, event.data);
-                    }
-                    findings.find(Finding::StreamEvent(StreamEvent {
-                        http_id,
-                        seq: *next_seq,
-                        ts,
-                        event: event.event.map(str::to_owned),
-                        data: event.data.to_owned(),
-                    }));
-                    *next_seq += 1;
+            (Some(EventStream { framing, next_seq }), observer) => {
+                framing.push(decoded, &mut |event| {
+                    stream_event(http_id, next_seq, ts, event, observer.as_mut(), findings);
                 });
             }
             (None, Some(observer)) => observer.response_bytes(ts, decoded),
@@ -314,19 +354,34 @@ impl Builder {
         });
     }
 
+    /// The stream's last event, where the end of the content is what ends it.
+    fn last_event(&mut self, findings: Findings<'_>) {
+        let ts = self.last_response_ts.unwrap_or(self.found.start_ts);
+        let (http_id, observer) = (self.found.http_id, &mut self.observer);
+        if let Some(EventStream { framing, next_seq }) = &mut self.events {
+            framing.finish(&mut |event| {
+                stream_event(http_id, next_seq, ts, event, observer.as_mut(), findings);
+            });
+        }
+    }
+
     pub(crate) fn response_content_gap(&mut self, bytes: u64) {
         self.lost(bytes);
-        self.response_broken(PartialReason::Gap);
+        self.response_missing(PartialReason::Gap, Some(bytes));
     }
 
     /// Content is missing or cannot be told apart from here on.
     pub(crate) fn response_broken(&mut self, reason: PartialReason) {
+        self.response_missing(reason, None);
+    }
+
+    fn response_missing(&mut self, reason: PartialReason, bytes: Option<u64>) {
         // Whatever is broken was the response, or part of it.
         self.response_started = true;
         self.damaged(reason);
         self.response_body.gap();
         if let Some(events) = &mut self.events {
-            events.parser.gap();
+            events.framing.gap(bytes);
         }
         if let Some(observer) = &mut self.observer {
             observer.response_gap();
@@ -361,6 +416,9 @@ impl Builder {
 
     /// Reports the exchange, and the model call it may be.
     pub(crate) fn finish(mut self, ending: Ending, findings: Findings<'_>) {
+        if self.response_done {
+            self.last_event(findings);
+        }
         let whole = self.request_done && self.response_done;
         if !whole {
             self.damaged(match ending {
@@ -411,6 +469,28 @@ impl Builder {
                 Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));
         }
     }
+}
+
+/// Hands out an event of a response stream, to the model API as well.
+fn stream_event(
+    http_id: u64,
+    next_seq: &mut u64,
+    ts: WallNanos,
+    event: StreamItem<'_>,
+    observer: Option<&mut llm::Observer>,
+    findings: Findings<'_>,
+) {
+    if let Some(observer) = observer {
+        observer.event(ts, event.event, &event.data);
+    }
+    findings.find(Finding::StreamEvent(StreamEvent {
+        http_id,
+        seq: *next_seq,
+        ts,
+        event: event.event.map(str::to_owned),
+        data: event.data.into_owned(),
+    }));
+    *next_seq += 1;
 }
 
 const CONTINUE: &str = "100-continue";

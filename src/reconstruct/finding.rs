@@ -11,6 +11,7 @@ pub use conversation::{
     WallTime,
 };
 
+use super::protocol::Side;
 use crate::event::{Direction, ProcessId};
 use crate::time::WallNanos;
 
@@ -57,7 +58,7 @@ pub enum Completeness {
 pub enum PartialReason {
     /// The recording ended first.
     StillOpen,
-    /// The connection or its process ended first.
+    /// The connection, its process or, in HTTP/2, its stream ended first.
     Closed,
     /// Bytes in its midst were not captured.
     Gap,
@@ -115,6 +116,19 @@ impl Perspective {
         }
     }
 
+    /// Whose messages go in this direction.
+    pub(crate) fn side(self, direction: Direction) -> Side {
+        if direction == self.request_direction() { Side::Request } else { Side::Response }
+    }
+
+    /// The direction in which such messages go.
+    pub(crate) fn direction(self, side: Side) -> Direction {
+        match side {
+            Side::Request => self.request_direction(),
+            Side::Response => self.other().request_direction(),
+        }
+    }
+
     pub(crate) fn other(self) -> Self {
         match self {
             Self::Client => Self::Server,
@@ -142,7 +156,8 @@ pub struct Exchange {
     pub first_byte_ts: Option<WallNanos>,
     /// Last byte of the response.
     pub end_ts: Option<WallNanos>,
-    /// Request method; absent when the request head was not captured.
+    /// Request method; absent when the request head was not captured. `WS` for a message that the
+    /// client sent over WebSocket.
     pub method: Option<String>,
     /// `https` for TLS, `http` for a socket in plain text.
     pub scheme: String,
@@ -150,11 +165,11 @@ pub struct Exchange {
     pub host: Option<String>,
     /// Request target without scheme and authority, query included.
     pub path: Option<String>,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub http_version: String,
     /// Final status code.
     pub status: Option<u16>,
-    /// Request fields in order.
+    /// Request fields in order. A name that HTTP/2 gave by a table whose entry was not seen is `?`.
     pub request_headers: Vec<Header>,
     /// Response fields in order; trailers follow.
     pub response_headers: Vec<Header>,

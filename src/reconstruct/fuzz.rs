@@ -10,7 +10,8 @@ use super::http1::framing::{self, Framing};
 use super::http1::reader::{Part, Reader};
 use super::protocol::Side;
 use super::stream::{Content, Piece};
-use super::{Options, Reconstructor, body, llm, sse};
+use super::stream_framing::sse;
+use super::{Options, Reconstructor, body, llm};
 use crate::event::{
     Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
 };
@@ -159,7 +160,7 @@ pub fn event_stream(bytes: &[u8]) {
         let mut out = Vec::new();
         for piece in pieces {
             parser.push(piece, &mut |event| {
-                out.push((event.event.map(str::to_owned), event.data.to_owned()));
+                out.push((event.event.map(str::to_owned), event.data.into_owned()));
             });
         }
         out

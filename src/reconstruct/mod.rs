@@ -23,10 +23,12 @@ pub mod finding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod http1;
+mod http2;
 mod llm;
 mod protocol;
-mod sse;
+mod resync;
 mod stream;
+mod stream_framing;
 
 use std::collections::BTreeMap;
 

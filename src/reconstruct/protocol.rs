@@ -4,6 +4,7 @@
 //! else follows from what was read before.
 
 use super::finding::Perspective;
+use super::http2::frame::{self, Header};
 use crate::event::Direction;
 
 /// What the bytes seen so far allow.
@@ -13,6 +14,8 @@ pub(crate) enum Verdict {
     Http1,
     /// They are the HTTP/2 connection preface (RFC 9113 section 3.4).
     Http2,
+    /// They begin a frame of HTTP/2: the preface was not seen, or it is the server that speaks.
+    Http2Frame,
     /// They begin neither.
     Other,
     /// Too few to tell.
@@ -39,17 +42,33 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// Looks at the first bytes of a message of `side`.
 pub(crate) fn verdict(side: Side, bytes: &[u8]) -> Verdict {
     match side {
-        Side::Request => request(bytes),
-        Side::Response => response(bytes),
+        Side::Request => or_frame(request(bytes), bytes),
+        Side::Response => or_frame(response(bytes), bytes),
+    }
+}
+
+/// No message begins with a zero byte, and nearly every frame does: one is shorter than 64 KiB.
+fn or_frame(verdict: Verdict, bytes: &[u8]) -> Verdict {
+    if bytes.first() != Some(&0) {
+        return verdict;
+    }
+    match Header::parse(bytes) {
+        None => Verdict::Undecided,
+        Some(header) if header.is_plausible() => Verdict::Http2Frame,
+        Some(_) => Verdict::Other,
     }
 }
 
 /// Which end of a connection the process is whose first bytes in a direction these are. `None` if
 /// they are too few to tell, `Some(None)` if they begin no message.
 pub(crate) fn perspective(direction: Direction, bytes: &[u8]) -> Option<Option<Perspective>> {
-    let sender = match (request(bytes), response(bytes)) {
+    let sender = match (or_frame(request(bytes), bytes), response(bytes)) {
         (Verdict::Http1 | Verdict::Http2, _) => Perspective::Client,
         (_, Verdict::Http1) => Perspective::Server,
+        (Verdict::Http2Frame, _) => match frame_sender(bytes)? {
+            Some(sender) => sender,
+            None => return Some(None),
+        },
         (Verdict::Undecided, _) | (_, Verdict::Undecided) => return None,
         _ => return Some(None),
     };
@@ -57,6 +76,29 @@ pub(crate) fn perspective(direction: Direction, bytes: &[u8]) -> Option<Option<P
         Direction::Write => sender,
         Direction::Read => sender.other(),
     }))
+}
+
+/// Who sends the frame that these bytes begin. `None` if they are too few to tell, `Some(None)` if
+/// either may.
+fn frame_sender(bytes: &[u8]) -> Option<Option<Perspective>> {
+    let Some(header) = Header::parse(bytes) else { return None };
+    match header.kind {
+        // RFC 9113 section 3.4: it begins what the server says; the client's is behind its preface.
+        frame::SETTINGS if !header.has(frame::ACK) => Some(Some(Perspective::Server)),
+        frame::HEADERS => {
+            let prefix_bytes = header.prefix_bytes();
+            if prefix_bytes >= header.length_bytes as usize {
+                return Some(None);
+            }
+            // RFC 9113 section 8.3: pseudo-header fields come first; most stand in the static table.
+            match bytes.get(frame::HEADER_BYTES + prefix_bytes)? {
+                0x82..=0x87 => Some(Some(Perspective::Client)),
+                0x88..=0x8e | 0x48 => Some(Some(Perspective::Server)),
+                _ => Some(None),
+            }
+        }
+        _ => Some(None),
+    }
 }
 
 /// `METHOD` in capitals, a space and the first byte of a request target (RFC 9112 section 3).
@@ -131,6 +173,12 @@ mod tests {
         assert_eq!(both(b"PRI * HTTP/2.0\r\n"), [Some(Some(Client)), Some(Some(Server))]);
         assert_eq!(both(b"HTTP/1.1 200 OK"), [Some(Some(Server)), Some(Some(Client))]);
         assert_eq!(both(b"HTTP"), [None, None]);
+        let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        assert_eq!(both(settings), [Some(Some(Server)), Some(Some(Client))]);
+        assert_eq!(both(b"\0\0\x01\x01\x05\0\0\0\x07"), [None, None]);
+        assert_eq!(both(b"\0\0\x01\x01\x05\0\0\0\x07\x83")[0], Some(Some(Client)));
+        assert_eq!(both(b"\0\0\x01\x01\x05\0\0\0\x07\x88")[0], Some(Some(Server)));
+        assert_eq!(both(b"\0\0\x01\x00\x01\0\0\0\x07x"), [Some(None), Some(None)]);
         assert_eq!(both(b"{\"a\":1}"), [Some(None), Some(None)]);
     }
 
@@ -141,6 +189,7 @@ mod tests {
                 prop::collection::vec(any::<u8>(), 0..40),
                 "[A-Z]{0,22} [/a-z*]{0,4}".prop_map(String::into_bytes),
                 "(PRI \\* HT|HTTP/1\\.1 2)[ -~]{0,20}".prop_map(String::into_bytes),
+                prop::collection::vec(0_u8..9, 0..40),
             ],
         ) {
             for side in [Side::Request, Side::Response] {

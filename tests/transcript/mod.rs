@@ -1,6 +1,12 @@
 //! Reads the transcripts of `fixtures/transcripts` (notation: the README there) and turns them
 //! into events, cut in several ways.
 
+mod bytes;
+mod deflate;
+mod http2;
+mod websocket;
+
+use std::collections::HashMap;
 use std::ops::Range;
 
 use agentsight::event::{
@@ -42,6 +48,16 @@ pub(crate) enum Step {
     },
 }
 
+/// What becomes of a call whose content is written out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Seen,
+    /// No event tells of it.
+    Lost,
+    /// It was before the recording began.
+    Before,
+}
+
 /// How calls become events.
 #[derive(Clone, Copy)]
 pub(crate) enum Cut<'a> {
@@ -61,7 +77,7 @@ pub(crate) fn process() -> ProcessId {
 
 /// Parses a transcript; panics with the line number where it is wrong.
 pub(crate) fn parse(text: &str) -> Vec<Step> {
-    GZIP.set(None);
+    let mut encoders: HashMap<(u64, Direction), bytes::Encoder> = HashMap::new();
     let mut steps = Vec::new();
     let mut now = START;
     let mut lines = text.lines().enumerate().peekable();
@@ -73,12 +89,14 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let mut words = line.split(' ');
         let verb = words.next().unwrap_or_default();
         let (mut conn_id, mut elapsed_ms, mut lost, mut unseen) = (1, 1.0, 0, 0);
-        let mut role = None;
+        let (mut role, mut fate) = (None, Fate::Seen);
         for word in words {
             match word.split_at(1) {
                 _ if verb == "socket" && Role::from_name(word).is_some() => {
                     role = Role::from_name(word);
                 }
+                _ if word == "before" => fate = Fate::Before,
+                _ if word == "lost" => fate = Fate::Lost,
                 ("@", number) => conn_id = number.parse().unwrap(),
                 ("+", ms) => elapsed_ms = ms.parse().unwrap(),
                 ("!", bytes) => lost = bytes.parse().unwrap(),
@@ -119,130 +137,21 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         while let Some((_, line)) = lines.next_if(|(_, line)| is_content(line)) {
             content.push(line);
         }
-        steps.push(Step::Call { conn_id, direction, ts: now, bytes: call_bytes(&content), lost });
+        let is_accepted = steps.iter().any(|step| {
+            matches!(step, Step::Socket { conn_id: of, role: Role::Accept, .. } if *of == conn_id)
+        });
+        let is_client = (direction == Direction::Write) != is_accepted;
+        let encoder = encoders.entry((conn_id, direction)).or_default();
+        let bytes = encoder.call(&content, is_client);
+        match fate {
+            Fate::Seen => steps.push(Step::Call { conn_id, direction, ts: now, bytes, lost }),
+            Fate::Lost => {
+                steps.push(Step::Unseen { conn_id, direction, bytes: bytes.len() as u64 });
+            }
+            Fate::Before => {}
+        }
     }
     steps
-}
-
-thread_local! {
-    /// The compressor of the stream of `gzip+` lines being written.
-    static GZIP: std::cell::RefCell<Option<flate2::Crc>> =
-        const { std::cell::RefCell::new(None) };
-}
-
-fn call_bytes(lines: &[&str]) -> Vec<u8> {
-    let pieces: Vec<Vec<u8>> = lines.iter().map(|line| line_bytes(line)).collect();
-    let body_from = pieces.iter().position(|piece| piece == b"\r\n").map_or(0, |at| at + 1);
-    let length = pieces[body_from..].iter().map(Vec::len).sum::<usize>().to_string();
-    let replace = |piece: &Vec<u8>| match piece.strip_suffix(b"{length}\r\n") {
-        Some(before) => [before, length.as_bytes(), b"\r\n"].concat(),
-        None => piece.clone(),
-    };
-    pieces.iter().flat_map(replace).collect()
-}
-
-fn line_bytes(line: &str) -> Vec<u8> {
-    let (kind, text) = line.split_once(' ').unwrap_or((line, ""));
-    match kind {
-        "|" => [unescape(text), b"\r\n".to_vec()].concat(),
-        "." => unescape(text),
-        "gzip" => gzip_stored(&unescape(text)),
-        "gzip+" | "gzip." => GZIP.with_borrow_mut(|stream| {
-            let data = unescape(text);
-            let head = if stream.is_none() { GZIP_HEAD.to_vec() } else { Vec::new() };
-            stream.get_or_insert_default().update(&data);
-            let mut out = [head, deflate_stored(&data, kind == "gzip.")].concat();
-            if kind == "gzip." {
-                out.extend(gzip_tail(&stream.take().unwrap()));
-            }
-            out
-        }),
-        "zlib" => {
-            let data = unescape(text);
-            let sum = adler32(&data).to_be_bytes();
-            [&[0x78, 0x01][..], &deflate_stored(&data, true), &sum].concat()
-        }
-        "deflate" => deflate_stored(&unescape(text), true),
-        "zstd" => zstd::encode_all(&unescape(text)[..], 3).unwrap(),
-        "br" => brotli_stored(&unescape(text)),
-        "chunk" => {
-            let data = line_bytes(text);
-            [format!("{:x}\r\n", data.len()).into_bytes(), data, b"\r\n".to_vec()].concat()
-        }
-        _ => panic!("unknown kind of line: {line}"),
-    }
-}
-
-// The codings are written as stored blocks and by hand: what a compressor makes of a text depends on
-// its version and build, and the goldens hold sizes. Compressed blocks are for the unit tests.
-
-/// RFC 1952, 2.3: deflate, no flags, no time, unknown system.
-const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-
-fn gzip_stored(data: &[u8]) -> Vec<u8> {
-    let mut sum = flate2::Crc::new();
-    sum.update(data);
-    [&GZIP_HEAD[..], &deflate_stored(data, true), &gzip_tail(&sum)].concat()
-}
-
-fn gzip_tail(sum: &flate2::Crc) -> Vec<u8> {
-    [sum.sum().to_le_bytes(), sum.amount().to_le_bytes()].concat()
-}
-
-/// RFC 1951, 3.2.4: one block without compression.
-fn deflate_stored(data: &[u8], last: bool) -> Vec<u8> {
-    let bytes = u16::try_from(data.len()).expect("transcripts are small");
-    let head = [&[u8::from(last)][..], &bytes.to_le_bytes(), &(!bytes).to_le_bytes()].concat();
-    [&head, data].concat()
-}
-
-/// RFC 1950, 9.
-fn adler32(data: &[u8]) -> u32 {
-    let (mut a, mut b) = (1_u32, 0_u32);
-    for byte in data {
-        a = (a + u32::from(*byte)) % 65_521;
-        b = (b + a) % 65_521;
-    }
-    b << 16 | a
-}
-
-/// A Brotli stream of one uncompressed meta-block (RFC 7932 section 9): up to 64 KiB.
-fn brotli_stored(data: &[u8]) -> Vec<u8> {
-    // WBITS 16 is one zero bit; ISLAST 0; MNIBBLES 4 is 00; MLEN-1 in 16 bits; ISUNCOMPRESSED 1.
-    let header = ((data.len() as u32 - 1) << 4) | (1 << 20);
-    let mut out = header.to_le_bytes()[..3].to_vec();
-    out.extend_from_slice(data);
-    // ISLAST 1, ISLASTEMPTY 1.
-    out.push(3);
-    out
-}
-
-/// `\r`, `\n`, `\\`, `\xNN`; all else is itself.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        if *byte != b'\\' {
-            out.push(*byte);
-            continue;
-        }
-        let (value, used) = match after {
-            [b'r', ..] => (b'\r', 1),
-            [b'n', ..] => (b'\n', 1),
-            [b'x', high, low, ..] => {
-                let digits = [*high, *low];
-                let digits = std::str::from_utf8(&digits).unwrap();
-                (u8::from_str_radix(digits, 16).unwrap(), 3)
-            }
-            [b'\\', ..] => (b'\\', 1),
-            // JSON in transcripts stays readable: other escapes are left as they are.
-            _ => (b'\\', 0),
-        };
-        out.push(value);
-        rest = &after[used..];
-    }
-    out
 }
 
 /// The events of a transcript.

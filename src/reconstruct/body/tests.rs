@@ -165,6 +165,38 @@ fn a_window_larger_than_the_coding_allows_is_refused() {
     assert!(!large.is_decoded());
 }
 
+#[test]
+fn a_broken_block_takes_nothing_of_the_block_before_it() {
+    let block = |data: &[u8]| {
+        // RFC 8878, 3.1.1.2: not the last, raw, size.
+        [&((data.len() as u32) << 3).to_le_bytes()[..3], data].concat()
+    };
+    // Magic number, a frame header that says a window of 1 KiB, then a block of the reserved type.
+    let head = b"\x28\xb5\x2f\xfd\x00\x00";
+    let wire = [&head[..], &block(b"data: one\n\n"), b"\x07\x00\x00"].concat();
+    let single: Vec<_> = wire.chunks(1).collect();
+    for pieces in [&[&wire[..]][..], &single, &[&wire[..17], &wire[17..]]] {
+        let mut broken = body(&["zstd"]);
+        assert_eq!(decode(&mut broken, pieces).concat(), b"data: one\n\n");
+        assert!(!broken.is_decoded());
+    }
+}
+
+#[test]
+fn frames_and_members_may_follow_each_other() {
+    for coding in ["gzip", "zstd"] {
+        let wire = [encoded(coding, b"one "), encoded(coding, b""), encoded(coding, b"two")];
+        let mut several = body(&[coding]);
+        assert_eq!(decode(&mut several, &[&wire.concat()]).concat(), b"one two", "{coding}");
+        assert!(several.is_decoded());
+    }
+    // RFC 8878, 3.1.2: a frame to be skipped.
+    let skipped = [b"\x50\x2a\x4d\x18\x02\0\0\0??".to_vec(), encoded("zstd", b"text")].concat();
+    let mut after_skipped = body(&["zstd"]);
+    assert_eq!(decode(&mut after_skipped, &[&skipped]).concat(), b"text");
+    assert!(after_skipped.is_decoded());
+}
+
 proptest! {
     #[test]
     fn cutting_changes_nothing(

@@ -10,6 +10,9 @@ const STEP_BYTES: usize = 16 << 10;
 /// RFC 9659: a content coding needs no window above 8 MiB, and a decoder may refuse more.
 const MAX_WINDOW_LOG: u32 = 23;
 
+/// RFC 8878 section 3.1.1.2.
+const BLOCK_HEADER_BYTES: usize = 3;
+
 /// Decodes Zstandard frames.
 pub(super) struct Decoder {
     raw: zstd::stream::raw::Decoder<'static>,
@@ -36,9 +39,7 @@ impl Decoder {
         let mut buffer = [0; STEP_BYTES];
         let mut left = input;
         loop {
-            // One block at a time: a call that meets a broken block forgets the output of those
-            // before it, and findings must not depend on how the input was cut.
-            let (step, _) = left.split_at(left.len().min(self.wanted.max(1)));
+            let (step, _) = left.split_at(left.len().min(self.step_bytes()));
             let mut source = InBuffer::around(step);
             let mut target = OutBuffer::around(&mut buffer[..]);
             let wanted = self.raw.run(&mut source, &mut target).map_err(|_| Stop::Corrupt)?;
@@ -55,6 +56,18 @@ impl Decoder {
             if read == 0 && written == 0 {
                 return Err(Stop::Corrupt);
             }
+        }
+    }
+
+    /// Input for one call. What is asked for with a block, or with the frame header, is the header
+    /// of the block after it as well; that is left for a call of its own, because a call that meets
+    /// a broken header forgets the output of the block before it, and findings must not depend on
+    /// how the input was cut.
+    fn step_bytes(&self) -> usize {
+        match self.wanted {
+            0 => 1,
+            wanted @ 1..=BLOCK_HEADER_BYTES => wanted,
+            wanted => wanted - BLOCK_HEADER_BYTES,
         }
     }
 

@@ -4,7 +4,8 @@
 use super::*;
 use crate::event::Source;
 use crate::reconstruct::exchange::Caller;
-use crate::reconstruct::finding::{Completeness, Exchange, Finding};
+use crate::reconstruct::finding::{Completeness, Exchange, Finding, PartialReason};
+use crate::reconstruct::http1::{Held, MAX_OPEN_EXCHANGES, MAX_WAITING_BYTES, MAX_WAITING_PIECES};
 use crate::reconstruct::llm::Blocks;
 
 /// A connection and what came of it.
@@ -63,6 +64,13 @@ impl Fixture {
         };
         self.connection.push(WallNanos(self.now), &data, &mut context);
     }
+
+    fn held(&self) -> Held {
+        match &self.connection.protocol {
+            Protocol::Http1(_, session) => session.held(),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -70,9 +78,9 @@ fn reads_without_a_request_wait_within_a_limit() {
     let mut fixture = Fixture::new();
     for _ in 0..64 {
         fixture.push(Direction::Read, &[b'x'; 64 << 10], 0);
-        assert!(fixture.connection.waiting_bytes <= MAX_WAITING_BYTES);
+        assert!(fixture.held().bytes <= MAX_WAITING_BYTES);
     }
-    assert!(fixture.connection.waiting.is_empty(), "nothing waits once the limit was passed");
+    assert_eq!(fixture.held().pieces, 0, "nothing waits once the limit was passed");
     fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
     fixture.push(Direction::Read, b"HTTP/1.1 204 No Content\r\n\r\n", 0);
     let [late, whole] = &fixture.found[..] else { panic!("{:?}", fixture.found) };
@@ -86,7 +94,7 @@ fn many_tiny_reads_without_a_request_wait_within_a_limit() {
     let mut fixture = Fixture::new();
     for _ in 0..MAX_WAITING_PIECES * 2 {
         fixture.push(Direction::Read, b"", 1);
-        assert!(fixture.connection.waiting.len() <= MAX_WAITING_PIECES);
+        assert!(fixture.held().pieces <= MAX_WAITING_PIECES);
     }
 }
 
@@ -95,7 +103,7 @@ fn requests_without_responses_are_given_up_beyond_a_limit() {
     let mut fixture = Fixture::new();
     for _ in 0..MAX_OPEN_EXCHANGES + 10 {
         fixture.push(Direction::Write, b"GET / HTTP/1.1\r\n\r\n", 0);
-        assert!(fixture.connection.exchanges.len() <= MAX_OPEN_EXCHANGES);
+        assert!(fixture.held().exchanges <= MAX_OPEN_EXCHANGES);
     }
     assert_eq!(fixture.found.len(), 10);
     let no_response = Completeness::Partial(PartialReason::NoResponse);
@@ -105,12 +113,24 @@ fn requests_without_responses_are_given_up_beyond_a_limit() {
 #[test]
 fn an_opaque_connection_holds_nothing() {
     let mut fixture = Fixture::new();
-    fixture.push(Direction::Read, b"settings", 0);
-    fixture.push(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0);
+    fixture.push(Direction::Write, b"CONNECT a:443 HTTP/1.1\r\nUpgrade: x\r\n\r\n", 0);
+    fixture.push(Direction::Write, &[b'x'; 1000], 0);
+    assert_eq!(fixture.held(), Held { bytes: 1000, pieces: 1, exchanges: 1 });
+    fixture.push(Direction::Read, b"HTTP/1.1 200 OK\r\n\r\n", 0);
     fixture.push(Direction::Read, &[b'x'; 1000], 0);
-    assert!(fixture.connection.waiting.is_empty());
-    assert_eq!(fixture.connection.waiting_bytes, 0);
-    assert!(fixture.found.is_empty());
+    fixture.push(Direction::Write, &[b'x'; 1000], 0);
+    assert_eq!(fixture.held(), Held { bytes: 0, pieces: 0, exchanges: 0 });
+    assert_eq!(fixture.found.len(), 1);
+}
+
+#[test]
+fn what_follows_an_unanswered_upgrade_waits_within_a_limit() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Write, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", 0);
+    for _ in 0..64 {
+        fixture.push(Direction::Write, &[b'x'; 64 << 10], 0);
+        assert!(fixture.held().bytes <= MAX_WAITING_BYTES);
+    }
 }
 
 #[test]

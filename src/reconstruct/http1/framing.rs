@@ -66,6 +66,25 @@ pub(crate) fn response(head: &ResponseHead, method: Option<&str>) -> Framing {
     }
 }
 
+/// A protocol that reconstruction goes on with after 101 (Switching Protocols).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+    /// RFC 7540 section 3.2, over plain text.
+    Http2,
+}
+
+/// What the connection changes to with this response.
+pub(crate) fn upgrade(head: &ResponseHead) -> Option<Upgrade> {
+    let protocol = list(&head.headers, "upgrade").next().filter(|_| head.status == 101)?;
+    match protocol.to_ascii_lowercase().as_str() {
+        "websocket" => Some(Upgrade::WebSocket),
+        "h2c" => Some(Upgrade::Http2),
+        _ => None,
+    }
+}
+
 /// The codings applied to the content, outermost last: Content-Encoding, then Transfer-Encoding
 /// without its chunked.
 pub(crate) fn codings(headers: &[Header]) -> Vec<String> {

@@ -19,7 +19,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: String,
     /// The request target as it stood on the wire.
     pub(crate) target: String,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub(crate) version: &'static str,
     pub(crate) headers: Vec<Header>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct RequestHead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     pub(crate) status: u16,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub(crate) version: &'static str,
     pub(crate) headers: Vec<Header>,
 }

@@ -49,8 +49,9 @@ pub(crate) enum Part<'a> {
     Skipped(u64),
     /// A new message begins though the current one has not ended; [`Part::Start`] follows.
     Interrupted,
-    /// The stream is HTTP/2.
-    Http2,
+    /// The stream is HTTP/2 from what [`Reader::rest`] gives on: from its connection preface, or
+    /// from a frame in its midst.
+    Http2 { preface: bool },
 }
 
 /// Input being read: a [`Piece`] of which the front is taken bit by bit.
@@ -70,6 +71,8 @@ pub(crate) struct Reader {
     state: State,
     /// Whether any message start has been seen.
     started: bool,
+    /// Whether the connection is known to be HTTP/1.
+    is_http1: bool,
     /// The last time at which bytes came; `None` at the start and after a gap.
     last_ts: Option<WallNanos>,
     /// Bytes that may begin a message (or, lost in a chunked body, a chunk), too few to tell.
@@ -106,6 +109,7 @@ enum Candidate {
     Message,
     Chunk,
     Http2,
+    Http2Frame,
     Neither,
     Undecided,
 }
@@ -116,6 +120,7 @@ impl Reader {
             side,
             state: State::Between,
             started: false,
+            is_http1: false,
             last_ts: None,
             candidate: Vec::new(),
             candidate_ts: WallNanos(0),
@@ -145,6 +150,26 @@ impl Reader {
     /// Whether any message start has been seen.
     pub(crate) fn has_started(&self) -> bool {
         self.started
+    }
+
+    /// The other direction speaks HTTP/1, so this one does.
+    pub(crate) fn exclude_http2(&mut self) {
+        self.is_http1 = true;
+    }
+
+    /// What has not been read: bytes held to tell what they are, and the rest of the input.
+    pub(crate) fn rest(&mut self, input: Input<'_>) -> Vec<(WallNanos, Vec<u8>)> {
+        let mut rest = Vec::new();
+        let held = std::mem::take(&mut self.candidate);
+        let (mut from, mut ts) = (0, self.candidate_ts);
+        for (at, next_ts) in std::mem::take(&mut self.candidate_calls) {
+            rest.push((ts, held[from..at].to_vec()));
+            (from, ts) = (at, next_ts);
+        }
+        rest.push((ts, held[from..].to_vec()));
+        rest.push((input.ts, input.bytes.to_vec()));
+        rest.retain(|(_, bytes)| !bytes.is_empty());
+        rest
     }
 
     /// Says how the body of the message whose head was just handed out ends.
@@ -293,11 +318,9 @@ impl Reader {
         }
         match self.grow_candidate(input, false) {
             Candidate::Message => Some(self.start()),
-            Candidate::Http2 => {
-                self.tunnel();
-                Some(Part::Http2)
-            }
-            Candidate::Chunk | Candidate::Neither => {
+            Candidate::Http2 => Some(Part::Http2 { preface: true }),
+            Candidate::Http2Frame if self.may_be_http2() => Some(Part::Http2 { preface: false }),
+            Candidate::Chunk | Candidate::Http2Frame | Candidate::Neither => {
                 // The bytes looked at are part of what is skipped now.
                 self.state = State::Lost { in_chunks: false };
                 Some(Part::Broken(if self.started {
@@ -333,14 +356,28 @@ impl Reader {
                     }
                     break;
                 }
+                Candidate::Http2Frame if self.may_be_http2() => {
+                    if skipped == 0 {
+                        return Some(Part::Http2 { preface: false });
+                    }
+                    break;
+                }
                 Candidate::Undecided => break,
                 // What this call began came to nothing; the next one may begin anew.
-                Candidate::Message | Candidate::Neither | Candidate::Http2 => {
+                Candidate::Message
+                | Candidate::Neither
+                | Candidate::Http2
+                | Candidate::Http2Frame => {
                     skipped += self.drop_first_call();
                 }
             }
         }
         (skipped > 0).then_some(Part::Skipped(skipped as u64))
+    }
+
+    /// Whether frames of HTTP/2 may be told by their look: nothing has been read here, nor there.
+    fn may_be_http2(&self) -> bool {
+        !self.started && !self.is_http1
     }
 
     /// Drops the candidate up to the next call within it and tells how many bytes that were.
@@ -363,7 +400,7 @@ impl Reader {
                 Some(Part::Interrupted)
             }
             Candidate::Undecided => None,
-            Candidate::Chunk | Candidate::Neither | Candidate::Http2 => {
+            Candidate::Chunk | Candidate::Neither | Candidate::Http2 | Candidate::Http2Frame => {
                 let held = std::mem::take(&mut self.candidate);
                 self.next_held(held)
             }
@@ -472,6 +509,7 @@ impl Reader {
                 (Verdict::Http1, _) => return Candidate::Message,
                 (_, Some(true)) => return Candidate::Chunk,
                 (Verdict::Http2, _) => return Candidate::Http2,
+                (Verdict::Http2Frame, _) => return Candidate::Http2Frame,
                 (Verdict::Other, Some(false)) => return Candidate::Neither,
                 _ => {}
             }

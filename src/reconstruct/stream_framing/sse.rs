@@ -1,21 +1,14 @@
-//! Server-sent events (WHATWG HTML, section 9.2): decoded body bytes in, events out.
+//! Server-sent events (WHATWG HTML, section 9.2).
 //!
-//! An event is out when its empty line has begun; one that is cut off before is none. `id` and
-//! `retry` are for reconnecting and are ignored. Fed by [`super::exchange`].
+//! An event is out when its empty line has begun. One without it is none, unless the body is whole and
+//! ends with a line of the event: some servers leave the last empty line out, and their clients read
+//! the event all the same. `id` and `retry` are for reconnecting and are ignored.
+
+use std::borrow::Cow;
 
 use memchr::memchr2;
 
-/// Longest event kept; the rest of a longer one is dropped, and the event with it.
-const MAX_EVENT_BYTES: usize = 64 << 20;
-
-/// One event, borrowed from the parser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Event<'a> {
-    /// The `event` field, where there was one.
-    pub(crate) event: Option<&'a str>,
-    /// The `data` lines joined by line feeds.
-    pub(crate) data: &'a str,
-}
+use super::{MAX_EVENT_BYTES, Sink, StreamItem};
 
 /// Reads one event stream.
 #[derive(Debug, Default)]
@@ -37,7 +30,7 @@ pub(crate) struct Parser {
 
 impl Parser {
     /// Takes bytes, hands out the events they complete.
-    pub(crate) fn push(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Event<'_>)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], sink: Sink<'_>) {
         let mut rest = bytes;
         if rest.is_empty() {
             return;
@@ -68,6 +61,13 @@ impl Parser {
         self.after_gap = true;
     }
 
+    /// The body has ended with whole lines.
+    pub(crate) fn finish(&mut self, sink: Sink<'_>) {
+        if self.line.is_empty() {
+            self.dispatch(sink);
+        }
+    }
+
     fn extend_line(&mut self, bytes: &[u8]) {
         if self.line.len() + self.data.len() + bytes.len() > MAX_EVENT_BYTES {
             self.line = Vec::new();
@@ -78,7 +78,7 @@ impl Parser {
         self.line.extend_from_slice(bytes);
     }
 
-    fn end_line(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+    fn end_line(&mut self, sink: Sink<'_>) {
         let mut line = std::mem::take(&mut self.line);
         let text = if self.begun { &line[..] } else { line.strip_prefix(BOM).unwrap_or(&line) };
         self.begun = true;
@@ -120,10 +120,10 @@ impl Parser {
         self.after_gap = false;
     }
 
-    fn dispatch(&mut self, sink: &mut dyn FnMut(Event<'_>)) {
+    fn dispatch(&mut self, sink: Sink<'_>) {
         if self.has_data && !self.spoilt {
             let event = self.event.as_deref().filter(|event| !event.is_empty());
-            sink(Event { event, data: &self.data });
+            sink(StreamItem { event, data: Cow::Borrowed(&self.data) });
         }
         self.event = None;
         self.data.clear();
@@ -146,7 +146,7 @@ mod tests {
         let mut out = Vec::new();
         for piece in pieces {
             parser.push(piece, &mut |event| {
-                out.push((event.event.map(str::to_owned), event.data.to_owned()));
+                out.push((event.event.map(str::to_owned), event.data.clone().into_owned()));
             });
         }
         out
@@ -178,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_event_of_a_whole_body_needs_no_empty_line() {
+        for (text, expected) in [("data: 1\n", &["1"][..]), ("data: 1\n\n", &[]), ("data: 1", &[])]
+        {
+            let (mut parser, mut out) = (Parser::default(), Vec::new());
+            parser.push(text.as_bytes(), &mut |_| {});
+            parser.finish(&mut |event| out.push(event.data.into_owned()));
+            assert_eq!(out, expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn characters_split_across_reads_are_whole() {
         let text = "data: \u{1f980}\n\n".as_bytes();
         let single: Vec<_> = text.chunks(1).collect();
@@ -188,12 +199,13 @@ mod tests {
     fn an_event_with_missing_bytes_is_dropped_alone() {
         let mut parser = Parser::default();
         let mut out = Vec::new();
-        parser.push(b"data: 1\n\ndata: 2", &mut |event| out.push(event.data.to_owned()));
+        parser.push(b"data: 1\n\ndata: 2", &mut |event| out.push(event.data.clone().into_owned()));
         parser.gap();
         let rest = b"data: 3\n\ndata: 4\n\n";
-        parser.push(rest, &mut |event| out.push(event.data.to_owned()));
+        parser.push(rest, &mut |event| out.push(event.data.clone().into_owned()));
         parser.gap();
-        parser.push(b"event: a\ndata: 5\n\n", &mut |event| out.push(event.data.to_owned()));
+        parser
+            .push(b"event: a\ndata: 5\n\n", &mut |event| out.push(event.data.clone().into_owned()));
         assert_eq!(out, ["1", "4", "5"]);
     }
 
@@ -201,7 +213,7 @@ mod tests {
     fn an_endless_event_is_dropped_alone() {
         let mut parser = Parser::default();
         let mut out = Vec::new();
-        let mut sink = |event: Event<'_>| out.push(event.data.to_owned());
+        let mut sink = |event: StreamItem<'_>| out.push(event.data.clone().into_owned());
         parser.push(b"data: ", &mut sink);
         for _ in 0..MAX_EVENT_BYTES / (1 << 20) + 1 {
             parser.push(&vec![b'x'; 1 << 20], &mut sink);
