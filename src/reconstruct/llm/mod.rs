@@ -328,8 +328,8 @@ impl Observer {
             }
             self.endpoint.api.response(&mut self.reply, &fields, response_ts);
         }
-        if self.endpoint.api == Api::BedrockInvoke {
-            bedrock::token_headers(&mut self.reply, &exchange.response_headers);
+        if matches!(self.endpoint.api, Api::BedrockInvoke | Api::BedrockConverse) {
+            bedrock::response_headers(&mut self.reply, &exchange.response_headers);
         }
         let response = self.response_blocks(findings);
         self.tell_limits(&exchange, findings);
