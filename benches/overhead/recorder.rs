@@ -21,10 +21,11 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Starts it and waits until it records.
-    pub(crate) fn start(output: &Path, name: &str, cpu: &str) -> Self {
+    pub(crate) fn start(output: &Path, name: &str, cpu: &str, options: &[&str]) -> Self {
         let mut child = Command::new("taskset")
             .args(["-c", cpu, env!("CARGO_BIN_EXE_agentsight-rec"), "--force", "-c", name, "-o"])
             .arg(output)
+            .args(options)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the recorder is built");

@@ -3,11 +3,12 @@
  * Every client prints "wall_ns cpu_ns read_bytes written_bytes" of its work, set-up not included.
  *
  *   workload server CERTIFICATE KEY              prints its port, serves until killed
- *   workload burst|bulk|resent|call|streams PORT
+ *   workload burst|bulk|unique|resent|call|streams PORT
  *   workload exec|files DIRECTORY
  *
- * A request is one line "RESPONSE_BYTES CHUNK_BYTES PAUSE_US BODY_BYTES\n" and a body; the response is
- * sent in chunks of that size, one SSL_write each. OpenSSL is loaded at run time, so that no headers
+ * A request is one line "RESPONSE_BYTES CHUNK_BYTES PAUSE_US BODY_BYTES PERIOD_BYTES\n" and a body; the
+ * response is sent in chunks of that size, one SSL_write each, and says the same again after a period.
+ * OpenSSL is loaded at run time, so that no headers
  * are needed.
  */
 #define _GNU_SOURCE
@@ -65,7 +66,15 @@ static void load_openssl(void)
 	FUNCTIONS(LOAD)
 }
 
-static char block[4 << 20];
+/* What takes tens of milliseconds is done more than once: a recorder has its own to begin and end. */
+#define ROUNDS 5
+#define BULK_BYTES (64l << 20)
+#define REPEATED_BYTES (4l << 20)
+/* Room for a chunk that begins at the end of a period. */
+#define BLOCK_BYTES (BULK_BYTES + (1 << 20))
+
+/* What is sent: text in which nothing comes again. */
+static char block[BLOCK_BYTES];
 static unsigned long long read_bytes, written_bytes;
 static pthread_mutex_t totals = PTHREAD_MUTEX_INITIALIZER;
 
@@ -83,16 +92,40 @@ static int read_line(void *tls, char *line, int room)
 	return 0;
 }
 
+/* Made-up words, the same in every run: about as well compressible as prose. */
+static void fill(char *text, size_t length)
+{
+	unsigned long long state = 88172645463325252ull;
+	size_t at = 0;
+
+	while (at + 16 < length) {
+		unsigned long long word;
+		int letters;
+
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		/* One of 2,048 words, made of itself. */
+		word = (state >> 20) % 2048 * 0x9e3779b97f4a7c15ull;
+		for (letters = 2 + word % 9; letters >= 0; letters--, word >>= 5)
+			text[at++] = 'a' + word % 26;
+		text[at++] = ' ';
+	}
+	while (at < length)
+		text[at++] = '.';
+}
+
 static void *serve(void *tls)
 {
 	char line[256];
-	long response, chunk, pause_us, body;
+	long response, chunk, pause_us, body, period, at = 0;
 	static char discarded[1 << 16];
 
 	if (SSL_accept(tls) != 1)
 		return 0;
 	while (read_line(tls, line, sizeof(line))) {
-		if (sscanf(line, "%ld %ld %ld %ld", &response, &chunk, &pause_us, &body) != 4)
+		if (sscanf(line, "%ld %ld %ld %ld %ld", &response, &chunk, &pause_us, &body,
+			   &period) != 5)
 			break;
 		while (body > 0) {
 			int got = SSL_read(tls, discarded, body < 65536 ? body : 65536);
@@ -102,11 +135,12 @@ static void *serve(void *tls)
 			body -= got;
 		}
 		while (response > 0) {
-			int put = SSL_write(tls, block, response < chunk ? response : chunk);
+			int put = SSL_write(tls, block + at, response < chunk ? response : chunk);
 
 			if (put <= 0)
 				return 0;
 			response -= put;
+			at = (at + put) % period;
 			if (pause_us)
 				usleep(pause_us);
 		}
@@ -164,11 +198,11 @@ static void *connected(void)
 	return tls;
 }
 
-static void ask(void *tls, long response, long chunk, long pause_us, long body)
+static void ask(void *tls, long response, long chunk, long pause_us, long body, long period)
 {
 	static __thread char discarded[1 << 16];
 	char line[256];
-	int length = sprintf(line, "%ld %ld %ld %ld\n", response, chunk, pause_us, body);
+	int length = sprintf(line, "%ld %ld %ld %ld %ld\n", response, chunk, pause_us, body, period);
 	unsigned long long read = 0, written = length + body;
 
 	if (SSL_write(tls, line, length) != length ||
@@ -191,7 +225,7 @@ static void ask(void *tls, long response, long chunk, long pause_us, long body)
 static void *stream(void *unused)
 {
 	(void)unused;
-	ask(connected(), 2000 * 110, 110, 500, 0);
+	ask(connected(), 2000 * 110, 110, 500, 0, REPEATED_BYTES);
 	return 0;
 }
 
@@ -261,9 +295,10 @@ int main(int count, char **arguments)
 	unsigned long long wall, cpu;
 	void *tls = 0;
 
-	memset(block, 'x', sizeof(block));
+	fill(block, REPEATED_BYTES);
 	if (!strcmp(what, "server") && count == 4) {
 		load_openssl();
+		fill(block, sizeof(block));
 		server(arguments[2], arguments[3]);
 	}
 	if (strcmp(what, "exec") && strcmp(what, "files")) {
@@ -275,14 +310,18 @@ int main(int count, char **arguments)
 	wall = clock_ns(CLOCK_MONOTONIC);
 	cpu = cpu_ns();
 	if (!strcmp(what, "burst"))
-		ask(tls, 9000 * 110, 110, 0, 0);
+		for (int round = 0; round < ROUNDS; round++)
+			ask(tls, 9000 * 110, 110, 0, 0, REPEATED_BYTES);
 	else if (!strcmp(what, "bulk"))
-		ask(tls, 64 << 20, 16384, 0, 0);
+		for (int round = 0; round < ROUNDS; round++)
+			ask(tls, BULK_BYTES, 16384, 0, 0, REPEATED_BYTES);
+	else if (!strcmp(what, "unique"))
+		ask(tls, BULK_BYTES, 16384, 0, 0, BULK_BYTES);
 	else if (!strcmp(what, "resent"))
-		for (int turn = 1; turn <= 100; turn++)
-			ask(tls, 20 * 110, 110, 0, turn * 8192);
+		for (int turn = 0; turn < 100 * ROUNDS; turn++)
+			ask(tls, 20 * 110, 110, 0, (turn % 100 + 1) * 8192, REPEATED_BYTES);
 	else if (!strcmp(what, "call"))
-		ask(tls, 1, 1, 0, 4 << 20);
+		ask(tls, 1, 1, 0, REPEATED_BYTES, REPEATED_BYTES);
 	else if (!strcmp(what, "streams"))
 		streams();
 	else if (!strcmp(what, "exec"))

@@ -74,6 +74,11 @@ impl Pipeline {
         self.record();
     }
 
+    /// Whether more comes than can be compressed in time; see [`crate::trace::Recording::hurry`].
+    pub fn hurry(&mut self, is_hurried: bool) {
+        self.store.hurry(is_hurried);
+    }
+
     /// Sets an entry of the metadata, replacing what it was.
     pub fn set(&mut self, entry: Entry) {
         self.store.set(entry);

@@ -38,6 +38,10 @@ use crate::trace::{self, Entry};
 
 /// How long one wait for records may take; it bounds how late a signal or a sample is noticed.
 const POLL: Duration = Duration::from_millis(10);
+/// The same while nothing is observed; a program that is selected ends the wait.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How often the recorder looks at itself while nothing else is there to be sampled.
+const IDLE_SAMPLES: Duration = Duration::from_secs(1);
 /// How often the loss counters are read, and so how finely a loss is placed in time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is told what was done to files; a killed recorder does not tell the last of it.
@@ -338,15 +342,18 @@ impl Session {
         let mut status = None;
         let mut forwarded = false;
         let end = loop {
-            self.drain(POLL)?;
+            let was_idle = self.intake.live.is_empty();
+            self.drain(if was_idle { IDLE_POLL } else { POLL })?;
             self.watch_io(say);
             let reports = self.intake.reports(Instant::now());
             self.attach(reports, say);
             let now = Instant::now();
-            if now >= sample_due {
+            let is_idle = self.intake.live.is_empty();
+            if now >= sample_due || (was_idle && !is_idle) {
                 self.sample();
                 // Not from `now`: ticks stay evenly spaced; but none is made up for.
-                sample_due = (sample_due + options.interval).max(now);
+                let at_least = if is_idle { IDLE_SAMPLES } else { Duration::ZERO };
+                sample_due = (sample_due + options.interval.max(at_least)).max(now);
             }
             if now >= ledger_due {
                 self.read_ledger()?;

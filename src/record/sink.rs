@@ -6,7 +6,7 @@
 //! stays bounded and no loss is silent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +22,10 @@ use crate::trace::{self, Entry, MAX_BURST_AGE_NS};
 /// the one being written, it bounds the events in memory outside the open row group to 10 MiB.
 const BATCH_BYTES: usize = 1 << 20;
 const QUEUED_BATCHES: usize = 8;
+
+/// Batches that wait when the writer is told to hurry. Few: closing a row group without haste takes
+/// long enough for the others to be filled and the rings to follow.
+const HURRIED_BATCHES: usize = 2;
 
 /// What one event without payload is taken to need.
 const EVENT_BYTES: usize = size_of::<Event>() + 128;
@@ -46,6 +50,8 @@ pub struct Sink {
     batch_bytes: usize,
     queue: SyncSender<Message>,
     writer: JoinHandle<Ended>,
+    /// Batches handed over that the writer has not yet taken.
+    waiting: Arc<AtomicUsize>,
     /// Set by the writer when nothing more can be written.
     failed: Arc<AtomicBool>,
     /// Set by the writer when the trace has the size at which to stop.
@@ -67,13 +73,15 @@ impl Sink {
         let (queue, messages) = sync_channel(QUEUED_BATCHES);
         let failed = Arc::new(AtomicBool::new(false));
         let full = Arc::new(AtomicBool::new(false));
-        let shared = (Arc::clone(&failed), Arc::clone(&full));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let shared = (Arc::clone(&failed), Arc::clone(&full), Arc::clone(&waiting));
         let writer = std::thread::Builder::new()
             .name("trace-writer".into())
-            .spawn(move || write(pipeline, &messages, (&shared.0, &shared.1)))
+            .spawn(move || write(pipeline, &messages, (&shared.0, &shared.1), &shared.2))
             .map_err(trace::Error::Flush)?;
         let handed_over = WallNanos(0);
-        Ok(Self { batch: Vec::new(), batch_bytes: 0, queue, writer, failed, full, handed_over })
+        let batch = Vec::new();
+        Ok(Self { batch, batch_bytes: 0, queue, writer, waiting, failed, full, handed_over })
     }
 
     /// Takes in one event; waits while the writer is behind by more than the queue holds.
@@ -125,6 +133,7 @@ impl Sink {
             }
             let batch = std::mem::take(&mut self.batch);
             self.batch_bytes = 0;
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.queue.send(Message::Events { batch, now }).map_err(|_| WriterFailed)?;
         }
         if self.failed.load(Ordering::Acquire) { Err(WriterFailed) } else { Ok(()) }
@@ -148,12 +157,17 @@ fn write(
     mut pipeline: Pipeline,
     messages: &Receiver<Message>,
     (failed, full): (&AtomicBool, &AtomicBool),
+    waiting: &AtomicUsize,
 ) -> Ended {
     let mut log_due = Instant::now() + LOG_INTERVAL;
     loop {
         let message = messages.recv_timeout(log_due.saturating_duration_since(Instant::now()));
         match message {
-            Ok(Message::Events { batch, now }) => pipeline.push(batch, now),
+            Ok(Message::Events { batch, now }) => {
+                let behind = waiting.fetch_sub(1, Ordering::Relaxed) - 1;
+                pipeline.hurry(behind >= HURRIED_BATCHES);
+                pipeline.push(batch, now);
+            }
             Ok(Message::Set(entry)) => pipeline.set(entry),
             Ok(Message::Snapshot { reason, now }) => pipeline.snapshot(&reason, now),
             Ok(Message::Finish(end)) => return pipeline.finish(end.0, end.1.as_ref()),

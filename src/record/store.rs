@@ -196,6 +196,13 @@ impl Store {
         self.turn()
     }
 
+    /// Whether more comes than can be compressed in time; see [`Recording::hurry`].
+    pub fn hurry(&mut self, is_hurried: bool) {
+        if let Some(open) = &mut self.open {
+            open.hurry(is_hurried);
+        }
+    }
+
     /// Sets an entry of the metadata, in this part and those to come.
     pub fn set(&mut self, entry: Entry) {
         self.entries.retain(|known| known.key != entry.key);

@@ -273,7 +273,7 @@ fn sum(rss: &HashMap<usize, u64>) -> u64 {
 mod tests {
     use super::*;
     use crate::event::{Exit, Fork, Sample};
-    use crate::reconstruct::finding::{Exchange, Perspective, Usage, UsageState};
+    use crate::reconstruct::finding::{Exchange, Perspective};
 
     /// The made-up process `pid` that began at `start_s`.
     fn id(pid: u32, start_s: i64) -> ProcessId {

@@ -33,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) next_seq: u64,
     pub(crate) open: OpenGroup,
     pub(crate) limits: Limits,
+    /// Whether row groups are to be written as fast as can be, not as small.
+    pub(crate) is_hurried: bool,
 }
 
 impl Draft {
@@ -48,6 +50,7 @@ impl Draft {
             next_seq: 0,
             open: OpenGroup::new(),
             limits,
+            is_hurried: false,
         }
     }
 
@@ -88,7 +91,7 @@ impl Draft {
         }
         let open = std::mem::replace(&mut self.open, OpenGroup::new());
         let mut sink = Counting { sink, bytes: 0 };
-        let group = open.write(self.columns, &mut sink, self.base_bytes)?;
+        let group = open.write(self.columns, &mut sink, self.base_bytes, self.is_hurried)?;
         self.base_bytes += sink.bytes;
         self.groups.push(group);
         Ok(())

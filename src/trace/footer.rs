@@ -47,9 +47,20 @@ const PARQUET_VERSION: i32 = 1;
 /// Key under which Arrow readers look for the types of the columns.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
-/// How each column is encoded. Payload that `repeats` goes into a dictionary, which is what stores it
-/// once.
-pub(crate) fn properties(repeats: bool) -> Result<WriterProperties> {
+/// How the payload of a row group is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PayloadStorage {
+    /// Each distinct piece once, compressed.
+    Dictionary,
+    /// As it comes, compressed.
+    Plain,
+    /// As it comes: compressing takes most of the time of writing, which is not there when events
+    /// come faster than that and would be lost.
+    Uncompressed,
+}
+
+/// How each column is encoded.
+pub(crate) fn properties(payload: PayloadStorage) -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         // The writer closes groups itself, by its own accounting.
@@ -62,10 +73,19 @@ pub(crate) fn properties(repeats: bool) -> Result<WriterProperties> {
     for column in Column::ALL {
         let path = ColumnPath::new(column.parquet_path());
         properties = match column.description().column_type {
-            ColumnType::BinaryList => properties
-                .set_column_dictionary_enabled(path.clone(), repeats)
-                .set_column_dictionary_page_size_limit(path.clone(), DICTIONARY_BYTES)
-                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            ColumnType::BinaryList => {
+                let repeats = payload == PayloadStorage::Dictionary;
+                let properties = properties
+                    .set_column_dictionary_enabled(path.clone(), repeats)
+                    .set_column_dictionary_page_size_limit(path.clone(), DICTIONARY_BYTES)
+                    .set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+                match payload {
+                    PayloadStorage::Uncompressed => {
+                        properties.set_column_compression(path, Compression::UNCOMPRESSED)
+                    }
+                    PayloadStorage::Dictionary | PayloadStorage::Plain => properties,
+                }
+            }
             ColumnType::Utf8List => {
                 properties.set_column_statistics_enabled(path, EnabledStatistics::None)
             }

@@ -99,9 +99,7 @@ pub fn rows(script: &[u8]) {
         // An event that could be read can be written, and is then the same.
         let mut again = ChunkStore::new();
         let ids: Vec<_> = match &event.body {
-            Body::Data(tls) => super::chunk::cut(&tls.data)
-                .map(|chunk| again.intern(chunk).expect("expected memory for a chunk"))
-                .collect(),
+            Body::Data(tls) => again.intern_all(&tls.data).expect("expected memory for a chunk"),
             _ => Vec::new(),
         };
         let mut row = Vec::new();

@@ -15,10 +15,10 @@ use parquet::file::metadata::RowGroupMetaData;
 use super::MAX_EVENT_BYTES;
 use super::arena::{Arena, Span};
 use super::cells::{self, RowReader};
-use super::chunk::{ChunkId, ChunkStore, MAX_CHUNK_BYTES, cut};
+use super::chunk::{ChunkId, ChunkStore, MAX_CHUNK_BYTES};
 use super::encode::Sheet;
 use super::error::Error;
-use super::footer::{MAGIC, properties, shifted};
+use super::footer::{MAGIC, PayloadStorage, properties, shifted};
 use super::schema::{Column, ColumnType, KINDS, arrow_schema_of};
 use crate::event::{Body, Event};
 use crate::time::WallNanos;
@@ -98,8 +98,7 @@ impl OpenGroup {
             Body::Data(tls) => tls.data.as_slice(),
             _ => &[],
         };
-        let payload: Vec<_> =
-            cut(data).map(|chunk| self.chunks.intern(chunk)).collect::<Result<_, _>>()?;
+        let payload = self.chunks.intern_all(data)?;
         self.row.clear();
         cells::write(event, seq, &payload, &mut self.row);
         let list_values = match &event.body {
@@ -229,8 +228,9 @@ impl OpenGroup {
     }
 
     /// Writes its rows as one row group of a file that has `columns` and in which `base_bytes` stand
-    /// before it, and says what a footer has to say of it. The group is gone afterwards also if that fails: closing it
-    /// needs the memory that its rows and payload give back.
+    /// before it, and says what a footer has to say of it. Payload that does not repeat is not
+    /// compressed if `is_hurried`. The group is gone afterwards also if that fails: closing it needs
+    /// the memory that its rows and payload give back.
     ///
     /// # Errors
     /// When `sink` cannot be written.
@@ -239,9 +239,15 @@ impl OpenGroup {
         columns: &[Column],
         sink: W,
         base_bytes: u64,
+        is_hurried: bool,
     ) -> Result<RowGroupMetaData, Error> {
+        let payload = match (self.repeats(), is_hurried) {
+            (true, _) => PayloadStorage::Dictionary,
+            (false, false) => PayloadStorage::Plain,
+            (false, true) => PayloadStorage::Uncompressed,
+        };
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(self.repeats())?)
+            .with_properties(properties(payload)?)
             .with_skip_arrow_metadata(true)
             .with_schema_root(super::footer::SCHEMA_ROOT.to_owned());
         let sink = Headless { sink, skip: MAGIC.len() };

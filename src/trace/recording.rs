@@ -126,6 +126,12 @@ impl Recording {
         self
     }
 
+    /// Whether more is to be written than can be compressed in time: row groups that close from now
+    /// on are written as fast as can be. What is told apart in a file by that is only its size.
+    pub fn hurry(&mut self, is_hurried: bool) {
+        self.draft.is_hurried = is_hurried;
+    }
+
     /// Takes in one event, and closes the row group if that makes it full. It is in the log after
     /// the next [`Recording::flush_log`].
     ///
