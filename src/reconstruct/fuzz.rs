@@ -364,6 +364,14 @@ mod tests {
         b"\x00\x05{\"a\":1}\n{\"b\"\n",
         b"\x01\x08[{\"a\":1},\r\n{\"b\":[2]}]",
         br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
+        br#"{"model":"m","system":"s","messages":[{"role":"user","content":[{"type":"text","text":"a"},
+          {"type":"tool_use","id":"t","input":{}}]}],"tools":[{"name":"n"}],"content":[{"type":"x"}]}"#,
+        br#"{"type":"response.completed","input":[{"type":"message","content":"a"}],"response":{"id":"r",
+          "output":[{"type":"reasoning"},{"type":"function_call"}],"usage":{"input_tokens":1}}}"#,
+        br#"{"request":{"contents":[{"parts":[{"text":"a"}]}]},"candidates":[{"content":{"parts":[
+          {"functionCall":{}},{"text":"b"}]},"finishReason":"STOP"}],"usageMetadata":{}}"#,
+        br#"{"contentBlockIndex":1,"delta":{"text":"a","toolUse":{"input":"{"}},"bytes":"e30=","usage":{},
+          "toolConfig":{"tools":[{}]},"message":{"content":"c","tool_calls":[{}]},"done":true}"#,
     ];
 
     fn run(bytes: &[u8]) {
