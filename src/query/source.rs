@@ -61,6 +61,7 @@ pub(super) enum Derived {
     Turns,
     Conversations,
     CacheBreaks,
+    Limits,
     Losses,
     Probes,
     TraceInfo,
@@ -191,6 +192,9 @@ impl Source {
             Derived::CacheBreaks => {
                 let findings = external(self.findings())?;
                 send(&tables::CACHE_BREAKS, &findings.cache_breaks, projection, sink)
+            }
+            Derived::Limits => {
+                send(&tables::LIMITS, &external(self.findings())?.limits, projection, sink)
             }
             Derived::Losses => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);

@@ -5,7 +5,9 @@
 //! machine it is made on: the same trace gives the same bytes.
 
 mod activity;
+mod cache;
 mod calls;
+mod conversations;
 mod document;
 mod files;
 mod json;
@@ -17,6 +19,7 @@ mod processes;
 mod rows;
 mod text;
 mod tokens;
+mod tools;
 
 use self::document::Document;
 use self::rows::Rows;
@@ -79,6 +82,11 @@ pub struct Report {
     agents: Rows,
     models: Rows,
     calls: Rows,
+    conversations: Rows,
+    turns: Rows,
+    tools: Rows,
+    repeated: Rows,
+    cache_breaks: Rows,
     processes: Rows,
     activity: Rows,
     files_by_process: Rows,
@@ -171,6 +179,11 @@ impl Report {
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,
             calls: ask("llm_calls_list")?,
+            conversations: ask("conversations_list")?,
+            turns: ask("turns_list")?,
+            tools: ask("tool_calls_by_name")?,
+            repeated: ask("tool_calls_repeated")?,
+            cache_breaks: ask("cache_breaks_list")?,
             processes: ask("processes_by_cpu")?,
             activity: ask("samples_during_calls")?,
             files_by_process: ask("files_by_process")?,
@@ -200,18 +213,22 @@ impl Report {
     }
 
     fn document(&self) -> Document {
+        let sections = [
+            Some(overview::section(self)),
+            Some(tokens::section(self)),
+            conversations::section(self),
+            tools::section(self),
+            cache::section(self),
+            Some(calls::section(self)),
+            Some(processes::section(self)),
+            Some(activity::section(self)),
+            Some(files::section(self)),
+            Some(network::section(self)),
+            Some(losses::section(self)),
+        ];
         Document {
             title: format!("agentsight report: {}", self.file_name()),
-            sections: vec![
-                overview::section(self),
-                tokens::section(self),
-                calls::section(self),
-                processes::section(self),
-                activity::section(self),
-                files::section(self),
-                network::section(self),
-                losses::section(self),
-            ],
+            sections: sections.into_iter().flatten().collect(),
         }
     }
 
