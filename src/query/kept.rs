@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::reconstruct::finding::{
-    Block, CacheBreak, Carried, Conversation, Finding, LlmCall, Placement, StreamEvent, ToolCall,
-    Turn,
+    Block, CacheBreak, Carried, Conversation, Finding, Limit, LlmCall, Placement, StreamEvent,
+    ToolCall, Turn,
 };
 use crate::tables::{Channels, HttpRow, LossRow, MessageRow, SpentBy, Traffic, TurnRow};
 
@@ -38,6 +38,8 @@ pub(super) struct Findings {
     pub(super) turns: Vec<TurnRow>,
     pub(super) conversations: Vec<Conversation>,
     pub(super) cache_breaks: Vec<CacheBreak>,
+    /// In order of their exchanges.
+    pub(super) limits: Vec<Limit>,
     /// What calls used in all.
     pub(super) spent: SpentBy,
     pub(super) gaps: Vec<LossRow>,
@@ -139,7 +141,8 @@ impl Kept {
             Finding::CacheBreak(found) => self.findings.cache_breaks.push(*found),
             Finding::Turn(turn) => self.turns.push(*turn),
             Finding::Conversation(found) => self.findings.conversations.push(*found),
-            Finding::Limit(_) | Finding::McpCall(_) => {}
+            Finding::Limit(limit) => self.findings.limits.push(*limit),
+            Finding::McpCall(_) => {}
         }
     }
 
@@ -159,6 +162,7 @@ impl Kept {
     pub(super) fn finish(self) -> Findings {
         let Self { mut findings, mut places, carried, .. } = self;
         findings.calls.sort_by_key(|call| call.call_id);
+        findings.limits.sort_by_key(|limit| limit.http_id);
         for call in &mut findings.calls {
             call.placement = places.remove(&call.call_id).unwrap_or_default();
         }

@@ -62,6 +62,7 @@ pub(super) enum Derived {
     Turns,
     Conversations,
     CacheBreaks,
+    Limits,
     Losses,
     Probes,
     TraceInfo,
@@ -198,6 +199,9 @@ impl Source {
             Derived::CacheBreaks => {
                 let findings = external(self.findings())?;
                 send(&tables::CACHE_BREAKS, &findings.cache_breaks, projection, sink)
+            }
+            Derived::Limits => {
+                send(&tables::LIMITS, &external(self.findings())?.limits, projection, sink)
             }
             Derived::Losses => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);

@@ -5,7 +5,9 @@
 //! machine it is made on: the same trace gives the same bytes.
 
 mod activity;
+mod cache;
 mod calls;
+mod conversations;
 mod costs;
 mod document;
 mod files;
@@ -18,6 +20,7 @@ mod processes;
 mod rows;
 mod text;
 mod tokens;
+mod tools;
 
 use self::document::Document;
 use self::rows::Rows;
@@ -81,6 +84,11 @@ pub struct Report {
     models: Rows,
     costs: Rows,
     calls: Rows,
+    conversations: Rows,
+    turns: Rows,
+    tools: Rows,
+    repeated: Rows,
+    cache_breaks: Rows,
     processes: Rows,
     activity: Rows,
     files_by_process: Rows,
@@ -174,6 +182,11 @@ impl Report {
             models: ask("llm_calls_tokens_by_model")?,
             costs: ask("llm_calls_cost_by_model")?,
             calls: ask("llm_calls_list")?,
+            conversations: ask("conversations_list")?,
+            turns: ask("turns_list")?,
+            tools: ask("tool_calls_by_name")?,
+            repeated: ask("tool_calls_repeated")?,
+            cache_breaks: ask("cache_breaks_list")?,
             processes: ask("processes_by_cpu")?,
             activity: ask("samples_during_calls")?,
             files_by_process: ask("files_by_process")?,
@@ -203,19 +216,23 @@ impl Report {
     }
 
     fn document(&self) -> Document {
+        let sections = [
+            Some(overview::section(self)),
+            Some(tokens::section(self)),
+            Some(costs::section(self)),
+            conversations::section(self),
+            tools::section(self),
+            cache::section(self),
+            Some(calls::section(self)),
+            Some(processes::section(self)),
+            Some(activity::section(self)),
+            Some(files::section(self)),
+            Some(network::section(self)),
+            Some(losses::section(self)),
+        ];
         Document {
             title: format!("agentsight report: {}", self.file_name()),
-            sections: vec![
-                overview::section(self),
-                tokens::section(self),
-                costs::section(self),
-                calls::section(self),
-                processes::section(self),
-                activity::section(self),
-                files::section(self),
-                network::section(self),
-                losses::section(self),
-            ],
+            sections: sections.into_iter().flatten().collect(),
         }
     }
 

@@ -9,6 +9,7 @@ mod builder;
 mod demo;
 pub mod file;
 mod local;
+mod session;
 mod wire;
 
 use std::path::PathBuf;
@@ -28,11 +29,12 @@ pub struct Stored {
 }
 
 /// Every stored trace.
-pub const STORED: [Stored; 5] = [
+pub const STORED: [Stored; 6] = [
     Stored { name: "demo", events: demo::events, duration_ms: demo::END_MS },
     Stored { name: "empty", events: Vec::new, duration_ms: 1_500 },
     Stored { name: "local", events: local::events, duration_ms: local::END_MS },
     Stored { name: "no_calls", events: no_calls, duration_ms: 4_200 },
+    Stored { name: "session", events: session::events, duration_ms: session::END_MS },
     Stored { name: "unfinished", events: unfinished, duration_ms: 4_700 },
 ];
 

@@ -210,6 +210,7 @@ impl Conversations {
                 && !with_result.contains(&item(block))
         };
         let last = new.iter().rfind(is_prompt).map(|block| block.block_id);
+        let is_more_than_summary = || new.iter().filter(is_prompt).nth(1).is_some();
         let any = || new.iter().rfind(|block| block.role == BlockRole::User);
         let prompt = last.or_else(|| any().map(|block| block.block_id));
         node.prompt =
@@ -218,7 +219,8 @@ impl Conversations {
         node.starts_turn = match (parent.prompt_id, node.prompt_id) {
             (Some(before), Some(now)) => before != now,
             // In the midst of work a summary takes the place of the history, not of the user.
-            _ if node.is_replaced => parent.tool_uses == 0 && !node.has_summary,
+            _ if node.has_summary => is_more_than_summary(),
+            _ if node.is_replaced => parent.tool_uses == 0,
             _ => last.is_some(),
         };
     }

@@ -75,13 +75,19 @@ impl Settled<'_> {
     fn number_turns(&mut self) {
         self.turns = vec![None; self.tree.steps.len()];
         for line in &self.tree.lines {
+            let asks_for_summary = |at: usize| {
+                let next = line.steps.get(at + 1).map(|next| self.tree.first(self.nodes, *next));
+                next.is_some_and(|next| next.has_summary)
+            };
             let mut turns = 0;
-            for step in &line.steps {
+            for (at, step) in line.steps.iter().enumerate() {
                 let first = self.tree.first(self.nodes, *step);
                 match first.class {
                     // Nothing was asked.
                     Some(CallClass::Warmup) => continue,
+                    // What asks for a summary are not the user's words.
                     Some(CallClass::Compaction) => turns = turns.max(1),
+                    _ if asks_for_summary(at) => turns = turns.max(1),
                     _ if turns == 0 || first.starts_turn => turns += 1,
                     _ => {}
                 }

@@ -3,10 +3,24 @@
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
-    CacheBreak, Carried, Conversation, Placed, ToolCall, Turn, WallTime,
+    CacheBreak, Carried, Context, Conversation, Placed, ToolCall, Turn, WallTime,
 };
 
 use super::{line, ms};
+
+/// What a request is made of, where there is some of it.
+pub(super) fn context(found: &Context) -> String {
+    let parts = [
+        ("system", found.system_bytes),
+        ("tool definition", found.tool_definition_bytes),
+        ("tool result", found.tool_result_bytes),
+        ("user", found.user_bytes),
+        ("assistant", found.assistant_bytes),
+    ];
+    let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
+    let parts: Vec<_> = parts.map(|(name, bytes)| format!("{name} {bytes}")).collect();
+    format!("{} blocks, {} bytes", found.blocks, parts.join(" + "))
+}
 
 pub(super) fn tool_call(out: &mut String, found: &ToolCall) {
     writeln!(out, "tool_call {} of {}", found.tool_call_id, found.call_id).unwrap();
