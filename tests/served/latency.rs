@@ -122,8 +122,8 @@ fn served(truth: &Truth) -> [WallTime; 2] {
     let calls = truth.llm_calls();
     let [refused, asked, ended, once_more] = calls[..] else { panic!("four calls: {calls:?}") };
     let ms = |from: i64, until: i64| (until - from) as f64 / 1e6;
-    let mut first = WallTime::default();
-    first.retry_ms = ms(start_ts(truth, refused), start_ts(truth, asked));
+    let retry_ms = ms(start_ts(truth, refused), start_ts(truth, asked));
+    let mut first = WallTime { retry_ms, ..WallTime::default() };
     add_call(&mut first, truth, asked);
     first.tool_ms = ms(asked.end_ts.unwrap(), start_ts(truth, ended));
     add_call(&mut first, truth, ended);
