@@ -96,7 +96,7 @@ fn served_exchange_row(exchange: &Exchange) -> Value {
     json!({
         "method": exchange.method,
         "path": exchange.target,
-        "status": exchange.status,
+        "status": exchange.known_status(),
         "http_version": exchange.http_version,
         "content_encoding": exchange.content_encoding,
         "complete": exchange.complete,
@@ -152,7 +152,7 @@ fn served_row(call: &Exchange) -> Value {
     json!({
         "method": call.method,
         "path": call.target,
-        "status": call.status,
+        "status": call.known_status(),
         "api": call.api,
         "request_model": call.request_model,
         "model": call.model,
