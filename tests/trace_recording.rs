@@ -271,3 +271,20 @@ fn every_parquet_reader_opens_live_repaired_and_finished_files() {
     repair(&killed).unwrap();
     readers::assert_all_read(&killed, &events);
 }
+
+#[test]
+fn a_recording_in_a_hurry_is_larger_and_says_the_same() {
+    let (_scratch, path) = scratch();
+    let write = |name: &str, is_hurried: bool| {
+        let path = path.with_file_name(name);
+        let mut recording = begin(&path, small_groups());
+        recording.hurry(is_hurried);
+        many().into_iter().for_each(|event| recording.push(event).unwrap());
+        assert!(recording.finish(closing()).unfinished.is_none());
+        (std::fs::metadata(&path).unwrap().len(), sorted(read(&path).0))
+    };
+    let (rested_bytes, rested) = write("rested.parquet", false);
+    let (hurried_bytes, hurried) = write("hurried.parquet", true);
+    assert_eq!(hurried, rested);
+    assert!(hurried_bytes > rested_bytes * 3 / 2, "{hurried_bytes} and {rested_bytes} bytes");
+}

@@ -11,6 +11,7 @@ mod events;
 mod facts;
 mod functions;
 mod info;
+mod kept;
 pub mod library;
 pub mod overview;
 pub mod print;

@@ -1,10 +1,11 @@
 //! The rows of every derived table, made from one trace on demand.
 //!
 //! Small results are made once and kept: the activity of the processes, the sockets and pipes, what
-//! was done to files, and one pass over payload that serves `http`, `stream_events` (while they are
-//! few), `llm_calls`, `connections` and the gaps. Whatever grows with the payload (chunks, bodies,
-//! many stream events) is never held: it streams through in batches of bounded size. Everything here
-//! blocks; providers call it on blocking threads.
+//! was done to files, and one pass over payload ([`super::kept`]) that serves `http`, `connections`,
+//! the gaps, `llm_calls` and what is made of these; `stream_events`, `messages` and the texts of
+//! `tool_calls` while they are few. Whatever grows with the payload (chunks, bodies, many texts) is
+//! never held: it streams through in batches of bounded size. Everything here blocks; providers call
+//! it on blocking threads.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -13,14 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
+use super::kept::{Findings, Kept, stream_event_bytes};
 use crate::event::Event;
 use crate::price::Prices;
-use crate::reconstruct::finding::{Finding, LlmCall, StreamEvent};
+use crate::reconstruct::finding::Finding;
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
 use crate::tables::{
-    self, Channels, Chunk, ConnectionRow, DnsRow, FileOpRow, FileRow, Files, Gaps, HttpRow,
-    InfoRow, LossRow, StdioChunk, Table, TlsChunk, Traffic,
+    self, Channels, Chunk, ConnectionRow, ConversationRow, DnsRow, FileOpRow, FileRow, Files, Gaps,
+    HttpRow, InfoRow, StdioChunk, Table, TlsChunk, ToolCallRow, ToolRuns,
 };
 use crate::trace::{self, Reader};
 
@@ -30,20 +32,20 @@ const BATCH_ROWS: usize = 1024;
 /// Payload in a batch at most, unless one row alone has more.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Stream events are kept from the shared pass while they hold at most this much text; beyond it,
-/// each query that asks for them reads the trace again.
-const KEPT_STREAM_BYTES: usize = 32 << 20;
-
 /// A body is kept, and one content coding unpacks, up to this size: twice what the largest request
 /// to a provider may be. Several are held at a time.
 const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
-const RECONSTRUCTED_KINDS: &[&str] =
-    &["tls_data", "tls_close", "socket_data", "channel_open", "channel_close", "process_exit"];
-
-/// The events with payload that make streams, beside those that reconstruction needs.
-const STREAM_KINDS: &[&str] = &["stdio_data"];
+const RECONSTRUCTED_KINDS: &[&str] = &[
+    "tls_data",
+    "tls_close",
+    "socket_data",
+    "stdio_data",
+    "channel_open",
+    "channel_close",
+    "process_exit",
+];
 
 /// The derived tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,13 @@ pub(super) enum Derived {
     Http,
     StreamEvents,
     LlmCalls,
+    Messages,
+    ToolCalls,
+    Turns,
+    Conversations,
+    CacheBreaks,
+    McpCalls,
+    Gaps,
     Losses,
     Probes,
     TraceInfo,
@@ -68,17 +77,6 @@ pub(super) enum Derived {
 pub(super) type Sink<'a> = &'a mut dyn FnMut(RecordBatch) -> ControlFlow<()>;
 
 type Result<T, E = DataFusionError> = std::result::Result<T, E>;
-
-/// What the shared pass over payload found.
-#[derive(Debug, Default)]
-struct Findings {
-    exchanges: Vec<HttpRow>,
-    calls: Vec<LlmCall>,
-    /// `None` when they were too many to keep.
-    stream_events: Option<Vec<StreamEvent>>,
-    gaps: Vec<LossRow>,
-    traffic: Traffic,
-}
 
 /// A value made when first needed; whoever needs it meanwhile waits for it.
 #[derive(Debug)]
@@ -110,6 +108,8 @@ pub(super) struct Source {
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
+    with_tools: Once<Activity>,
+    tool_runs: Once<ToolRuns>,
     channels: Once<Channels>,
     files: Once<Vec<FileRow>>,
     findings: Once<Findings>,
@@ -124,6 +124,8 @@ impl Source {
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
+            with_tools: Once::default(),
+            tool_runs: Once::default(),
             channels: Once::default(),
             files: Once::default(),
             findings: Once::default(),
@@ -179,8 +181,14 @@ impl Source {
             Derived::Http => self.http(projection, sink),
             Derived::StreamEvents => self.stream_events(projection, sink),
             Derived::Processes => {
-                let needs_calls = projection.contains(&tables::PROCESSES.index("is_agent"));
-                let activity = if needs_calls { self.attributed() } else { self.activity() };
+                let needs = |names: &[&str]| {
+                    names.iter().any(|name| projection.contains(&tables::PROCESSES.index(name)))
+                };
+                let activity = match () {
+                    () if needs(tables::TOOL_COLUMNS) => self.with_tools(),
+                    () if needs(&["is_agent"]) => self.attributed(),
+                    () => self.activity(),
+                };
                 send(&tables::PROCESSES, &external(activity)?.processes, projection, sink)
             }
             Derived::Samples => {
@@ -196,6 +204,29 @@ impl Source {
                 let channels = external(self.channels())?;
                 let rows = activity.call_rows(&findings.calls, &channels, prices);
                 send(&tables::LLM_CALLS, &rows, projection, sink)
+            }
+            Derived::Messages => self.messages(projection, sink),
+            Derived::ToolCalls => self.tool_calls(projection, sink),
+            Derived::Turns => {
+                send(&tables::TURNS, &external(self.findings())?.turns, projection, sink)
+            }
+            Derived::Conversations => self.conversations(projection, sink),
+            Derived::CacheBreaks => {
+                let findings = external(self.findings())?;
+                send(&tables::CACHE_BREAKS, &findings.cache_breaks, projection, sink)
+            }
+            Derived::McpCalls => {
+                let findings = external(self.findings())?;
+                let (calls, exchanges) = (&findings.mcp_calls, &findings.exchanges);
+                let channels = external(self.channels())?;
+                let rows = tables::mcp_rows(calls, exchanges, &findings.tool_calls, &channels);
+                send(&tables::MCP_CALLS, &rows, projection, sink)
+            }
+            Derived::Gaps => {
+                let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+                let (holes, exchanges) = (&findings.gaps, &findings.exchanges);
+                let rows = tables::gap_rows(holes, &activity.losses, exchanges, &findings.calls);
+                send(&tables::GAPS, &rows, projection, sink)
             }
             Derived::Losses => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
@@ -303,6 +334,69 @@ impl Source {
         batches.finish()
     }
 
+    fn messages(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let findings = external(self.findings())?;
+        if let Some(rows) = &findings.messages {
+            return send(&tables::MESSAGES, rows, projection, sink);
+        }
+        let mut batches = Batches::new(&tables::MESSAGES, projection, sink);
+        self.reconstruct(false, |finding| match finding {
+            Finding::Block(block) => {
+                let row = findings.message(*block);
+                let bytes = row.bytes();
+                batches.push(row, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn tool_calls(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let findings = external(self.findings())?;
+        let texts = ["arguments", "result"].map(|name| tables::TOOL_CALLS.index(name));
+        let needs_texts = projection.iter().any(|index| texts.contains(index));
+        let runs = external(self.tool_runs())?;
+        let mut runs = runs.runs.iter();
+        let mut next_run = || runs.next().cloned().unwrap_or_default();
+        let mut batches = Batches::new(&tables::TOOL_CALLS, projection, sink);
+        if findings.has_tool_texts || !needs_texts {
+            for tool in &findings.tool_calls {
+                let row = ToolCallRow { tool: tool.clone(), run: next_run() };
+                let bytes = row.bytes();
+                if batches.push(row, bytes)?.is_break() {
+                    return Ok(());
+                }
+            }
+            return batches.finish();
+        }
+        // The same findings in the same order: only texts are to be filled in.
+        let mut kept = findings.tool_calls.iter();
+        self.reconstruct(false, |finding| match (finding, kept.len()) {
+            (Finding::ToolCall(found), 1..) => {
+                let tool = kept.next().cloned().unwrap_or(*found.clone());
+                let mut row = ToolCallRow { tool, run: next_run() };
+                (row.tool.arguments, row.tool.result) = (found.arguments, found.result);
+                let bytes = row.bytes();
+                batches.push(row, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn conversations(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+        let rows = findings.conversations.iter().map(|conversation| ConversationRow {
+            agent: conversation
+                .agent
+                .clone()
+                .or_else(|| activity.find(conversation.process?)?.name().map(String::from)),
+            spent: findings.spent.conversation(conversation.conversation_id),
+            conversation: conversation.clone(),
+        });
+        send(&tables::CONVERSATIONS, &rows.collect::<Vec<_>>(), projection, sink)
+    }
+
     fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
         self.activity.get(|| {
             let mut activity = Activity::default();
@@ -320,6 +414,23 @@ impl Source {
             let mut activity = Activity::clone(&*self.activity()?);
             activity.attribute(&self.findings()?.calls);
             Ok(activity)
+        })
+    }
+
+    /// The activity, with what is known from the tool calls too.
+    fn with_tools(&self) -> Result<Arc<Activity>, trace::Error> {
+        self.with_tools.get(|| {
+            let mut activity = Activity::clone(&*self.attributed()?);
+            activity.attribute_tools(&self.findings()?.tool_calls, &*self.tool_runs()?);
+            Ok(activity)
+        })
+    }
+
+    fn tool_runs(&self) -> Result<Arc<ToolRuns>, trace::Error> {
+        self.tool_runs.get(|| {
+            let (findings, activity) = (self.findings()?, self.activity()?);
+            let (tools, files) = (&findings.tool_calls, self.file_rows()?);
+            Ok(tables::tool_runs(tools, &activity, &findings.inputs, &files))
         })
     }
 
@@ -358,11 +469,11 @@ impl Source {
             let mut kept = Kept::new(self.channels()?, is_midway);
             let mut gaps = Gaps::new(is_midway);
             let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
-            let kinds = [RECONSTRUCTED_KINDS, tables::TRAFFIC_KINDS, STREAM_KINDS].concat();
+            let kinds = [RECONSTRUCTED_KINDS, tables::TRAFFIC_KINDS].concat();
             for event in self.events(&kinds) {
                 let event = event?;
                 gaps.push(&event);
-                kept.findings.traffic.push(&event);
+                kept.event(&event);
                 reconstructor.push(&event, &mut |finding| kept.push(finding));
             }
             reconstructor.finish(&mut |finding| kept.push(finding));
@@ -405,50 +516,6 @@ impl Source {
 
 fn options(keep_bodies: bool) -> Options {
     Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
-}
-
-/// Findings of the shared pass as they gather.
-struct Kept {
-    findings: Findings,
-    channels: Arc<Channels>,
-    stream_bytes: usize,
-}
-
-impl Kept {
-    fn new(channels: Arc<Channels>, is_midway: bool) -> Self {
-        let (stream_events, traffic) = (Some(Vec::new()), Traffic::new(is_midway));
-        let findings = Findings { stream_events, traffic, ..Findings::default() };
-        Self { findings, channels, stream_bytes: 0 }
-    }
-
-    fn push(&mut self, finding: Finding) {
-        match finding {
-            Finding::Exchange(exchange) => {
-                self.findings.traffic.exchange(&exchange);
-                self.findings.exchanges.push(HttpRow::new(*exchange, &self.channels));
-            }
-            Finding::LlmCall(call) => self.findings.calls.push(*call),
-            Finding::StreamEvent(event) => {
-                self.stream_bytes += stream_event_bytes(&event);
-                if self.stream_bytes > KEPT_STREAM_BYTES {
-                    self.findings.stream_events = None;
-                } else if let Some(events) = &mut self.findings.stream_events {
-                    events.push(event);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn finish(mut self) -> Findings {
-        self.findings.calls.sort_by_key(|call| call.call_id);
-        self.findings
-    }
-}
-
-/// Size in memory, about.
-fn stream_event_bytes(event: &StreamEvent) -> usize {
-    size_of::<StreamEvent>() + event.data.len() + event.event.as_ref().map_or(0, String::len)
 }
 
 fn external<T>(result: Result<T, trace::Error>) -> Result<T> {
@@ -506,36 +573,14 @@ impl<'a, R> Batches<'a, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconstruct::finding::StreamEvent;
     use crate::time::WallNanos;
-
-    fn event(data_bytes: usize) -> Finding {
-        let data = "x".repeat(data_bytes);
-        Finding::StreamEvent(StreamEvent {
-            http_id: 1,
-            seq: 0,
-            ts: WallNanos(0),
-            event: None,
-            data,
-        })
-    }
-
-    #[test]
-    fn few_stream_events_are_kept_and_many_are_not() {
-        let mut kept = Kept::new(Arc::default(), false);
-        kept.push(event(10));
-        kept.push(event(10));
-        assert_eq!(kept.finish().stream_events.map(|events| events.len()), Some(2));
-        let mut kept = Kept::new(Arc::default(), false);
-        kept.push(event(KEPT_STREAM_BYTES));
-        kept.push(event(10));
-        assert_eq!(kept.finish().stream_events, None);
-    }
 
     #[test]
     fn batches_are_cut_by_bytes_and_rows_and_stop_when_told() {
-        let row = || match event(0) {
-            Finding::StreamEvent(event) => event,
-            _ => unreachable!("event makes stream events"),
+        let row = || {
+            let (ts, data) = (WallNanos(0), String::new());
+            StreamEvent { http_id: 1, seq: 0, ts, event: None, data }
         };
         let mut sizes = Vec::new();
         let mut sink = |batch: RecordBatch| {

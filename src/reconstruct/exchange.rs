@@ -14,8 +14,33 @@ use super::{Options, llm, mcp};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
-/// Receives findings.
-pub(crate) type Findings<'a> = &'a mut dyn FnMut(Finding);
+/// Receives findings, and knows what was told before.
+pub(crate) trait Outlet {
+    /// Hands a finding out.
+    fn find(&mut self, finding: Finding);
+
+    /// The content blocks of the trace so far.
+    fn blocks(&mut self) -> &mut llm::Blocks;
+}
+
+/// Where findings go.
+pub(crate) type Findings<'a> = &'a mut (dyn Outlet + 'a);
+
+/// The caller of reconstruction, and what it was told before.
+pub(crate) struct Caller<'a> {
+    pub(crate) blocks: &'a mut llm::Blocks,
+    pub(crate) sink: &'a mut dyn FnMut(Finding),
+}
+
+impl Outlet for Caller<'_> {
+    fn find(&mut self, finding: Finding) {
+        (self.sink)(finding);
+    }
+
+    fn blocks(&mut self) -> &mut llm::Blocks {
+        self.blocks
+    }
+}
 
 /// An exchange not yet reported.
 #[derive(Debug)]
@@ -192,6 +217,7 @@ impl Builder {
         // may be observed too.
         self.observer = match self.found.perspective {
             Perspective::Client => llm::Observer::for_request(
+                self.found.http_id,
                 &head,
                 self.found.host.as_deref(),
                 self.found.path.as_deref(),
@@ -223,12 +249,12 @@ impl Builder {
         self.found.request_end_ts = Some(ts);
     }
 
-    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8]) {
+    pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.found.request_end_ts = Some(ts);
         let (observer, tap) = (&mut self.observer, &mut self.tap);
         self.request_body.push(bytes, &mut |decoded| {
             if let Some(observer) = observer {
-                observer.request_bytes(decoded);
+                observer.request_bytes(ts, decoded, findings);
             }
             if let Some(tap) = tap {
                 tap.request_bytes(ts, decoded);
@@ -304,7 +330,7 @@ impl Builder {
         }
         self.response_framing(&head.headers);
         if let Some(observer) = &mut self.observer {
-            observer.response_head(&head, self.events.is_some());
+            observer.response_head(ts, &head, self.events.is_some());
         }
         if let Some(tap) = &mut self.tap {
             tap.response_head(&head.headers, self.events.is_some());
@@ -344,7 +370,7 @@ impl Builder {
             }
             None => {
                 if let Some(observer) = observer {
-                    observer.response_bytes(decoded);
+                    observer.response_bytes(ts, decoded);
                 }
                 if let Some(tap) = tap {
                     tap.response_bytes(ts, decoded);
@@ -445,16 +471,17 @@ impl Builder {
         found.response_body_bytes = self.response_body.decoded_bytes();
         found.response_wire_bytes += self.response_body.wire_bytes();
         if let Some(tap) = self.tap.take() {
-            tap.finish(&self.found, self.damage, findings);
+            tap.finish(&self.found, self.damage, &mut |finding| findings.find(finding));
         }
         // Bodies are added after the call has taken its copy of the rest.
-        let call: Option<LlmCall> =
-            self.observer.and_then(|observer| observer.finish(self.found.clone(), request_whole));
+        let call: Option<LlmCall> = self
+            .observer
+            .and_then(|observer| observer.finish(self.found.clone(), request_whole, findings));
         self.found.request_body = self.request_body.take_kept();
         self.found.response_body = self.response_body.take_kept();
-        findings(Finding::Exchange(Box::new(self.found)));
+        findings.find(Finding::Exchange(Box::new(self.found)));
         if let Some(call) = call {
-            findings(Finding::LlmCall(Box::new(call)));
+            findings.find(Finding::LlmCall(Box::new(call)));
         }
     }
 
@@ -468,6 +495,9 @@ impl Builder {
             && last != ts
         {
             let pause_ms = ts.ms_since(last).max(0.0);
+            if let Some(observer) = &mut self.observer {
+                observer.response_pause(last, ts);
+            }
             self.longest_pause_ms =
                 Some(self.longest_pause_ms.map_or(pause_ms, |longest| longest.max(pause_ms)));
         }
@@ -487,9 +517,9 @@ fn stream_event(
         observer.event(ts, event.event, &event.data);
     }
     if let Some(tap) = tap {
-        tap.event(ts, &event.data, findings);
+        tap.event(ts, &event.data, &mut |finding| findings.find(finding));
     }
-    findings(Finding::StreamEvent(StreamEvent {
+    findings.find(Finding::StreamEvent(StreamEvent {
         http_id,
         seq: *next_seq,
         ts,

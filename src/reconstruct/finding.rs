@@ -7,8 +7,8 @@ mod conversation;
 
 pub use content::{Block, BlockKind, BlockPath, BlockRef, BlockRole, Content};
 pub use conversation::{
-    CacheBreak, CallClass, Conversation, Correlation, Limit, McpCall, Placement, ToolCall, Turn,
-    WallTime,
+    CacheBreak, CallClass, Carried, Context, Conversation, Correlation, Limit, McpCall, Placed,
+    Placement, ToolCall, Turn, WallTime,
 };
 
 use super::protocol::Side;
@@ -39,6 +39,10 @@ pub enum Finding {
     Limit(Box<Limit>),
     /// A call of the Model Context Protocol ended or stayed open (table `mcp_calls`).
     McpCall(Box<McpCall>),
+    /// Where a call stands among the others; at the end, once per call.
+    Placed(Box<Placed>),
+    /// How often the result of a tool was sent; at the end, once per tool call that has one.
+    Carried(Box<Carried>),
 }
 
 /// A header field as it stood on the wire; names keep their case, values are lossily decoded.
@@ -278,9 +282,11 @@ pub struct LlmCall {
     pub agent: Option<String>,
     /// OpenTelemetry `gen_ai.provider.name`: `anthropic`, `openai`, ...; by API shape and host.
     pub provider: String,
-    /// `anthropic_messages` or `openai_chat`.
+    /// Shape of the API: `anthropic_messages`, `openai_chat`, `openai_responses`, `gemini_generate`,
+    /// `ollama_chat`, `bedrock_invoke`, `bedrock_converse`, or `other` where it is not known.
     pub api: String,
-    /// Whether the response was streamed: `sse` or `http`.
+    /// How the response came: `http` (whole), or streamed as `sse`, `ndjson`, `json_array`,
+    /// `event_stream` (of AWS) or `websocket`.
     pub transport: String,
     /// The provider's error type, also from an error in the midst of a stream.
     pub error_type: Option<String>,
@@ -314,8 +320,10 @@ pub struct LlmCall {
     pub pauses: Vec<(WallNanos, WallNanos)>,
     /// Ids that tie it to other calls.
     pub correlation: Correlation,
-    /// Where it stands among the others.
+    /// Where it stands among the others; empty until [`Finding::Placed`] tells.
     pub placement: Placement,
+    /// What its request is made of; `None` where not all of it is known.
+    pub context: Option<Context>,
     /// What it sent and received; only on the way to where conversations are put together.
     pub content: Content,
 }
@@ -348,6 +356,7 @@ impl LlmCall {
             pauses: Vec::new(),
             correlation: Correlation::default(),
             placement: Placement::default(),
+            context: None,
             content: Content::default(),
         }
     }

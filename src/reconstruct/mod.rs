@@ -8,7 +8,7 @@
 //! ```text
 //!            ┌ stream ─ http1::reader ┐
 //!  Event ─▶ connection               exchange ─▶ body ─▶ sse ─▶ llm      each hands out Findings
-//!            └ stream ─ http1::reader ┘
+//!            └ stream ─ http1::reader ┘                                   └ calls ─▶ conversation
 //! ```
 //!
 //! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes
@@ -17,6 +17,7 @@
 mod body;
 pub mod client_hello;
 mod connection;
+mod conversation;
 pub mod dns;
 mod exchange;
 pub mod finding;
@@ -34,7 +35,8 @@ mod stream_framing;
 use std::collections::BTreeMap;
 
 use self::connection::{Connection, Context};
-use self::exchange::Ending;
+use self::conversation::Conversations;
+use self::exchange::{Caller, Ending};
 use self::finding::{Finding, Perspective};
 use crate::event::{Body, Event, ProcessId, Role, Source, StreamData};
 use crate::time::WallNanos;
@@ -72,8 +74,10 @@ const MAX_ROLES: usize = 1 << 16;
 /// the client saw them and as the server did. Calls to a model are found where they were made only.
 ///
 /// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
-/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after. A
-/// [`Finding::McpCall`] comes when it ends, those over HTTP before their exchange. Exchanges come
+/// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after, followed by the
+/// [`Finding::ToolCall`]s whose results it carries. A [`Finding::McpCall`] comes when it ends, those
+/// over HTTP before their exchange. What can be told only when all calls are known comes in the end.
+/// Exchanges come
 /// as they end; those of one connection in the order of their requests.
 /// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
 /// order of `push`.
@@ -88,6 +92,9 @@ pub struct Reconstructor {
     /// How processes came by the sockets through which nothing has gone yet.
     roles: BTreeMap<u64, Role>,
     next_http_id: u64,
+    blocks: llm::Blocks,
+    /// Puts calls together; out of its place while it takes findings.
+    conversations: Option<Box<Conversations>>,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
@@ -113,6 +120,8 @@ impl Reconstructor {
             connections: BTreeMap::new(),
             roles: BTreeMap::new(),
             next_http_id: 1,
+            blocks: llm::Blocks::default(),
+            conversations: Some(Box::default()),
             pushed: 0,
             is_midway: false,
             stdio: mcp::Stdio::new(false),
@@ -129,15 +138,34 @@ impl Reconstructor {
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
+        let mut conversations = self.conversations.take().unwrap_or_default();
         let mut answers = std::mem::take(&mut self.answers);
-        self.event(event, &mut |finding| match finding {
+        self.take(event, &mut |finding| match finding {
             Finding::McpCall(call) => answers.call(*call, findings),
-            other => findings(other),
+            other => conversations.push(other, findings),
         });
         self.answers = answers;
+        self.conversations = Some(conversations);
     }
 
-    fn event(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
+    /// Reports what stayed open, in the order of `conn_id`, and then what calls have to do with
+    /// each other.
+    pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
+        let mut conversations = self.conversations.take().unwrap_or_default();
+        let mut answers = std::mem::take(&mut self.answers);
+        let mut through = |finding| match finding {
+            Finding::McpCall(call) => answers.call(*call, findings),
+            other => conversations.push(other, findings),
+        };
+        while let Some((&conn_id, _)) = self.connections.first_key_value() {
+            self.end_connection(conn_id, Ending::StillOpen, &mut through);
+        }
+        self.stdio.finish(&mut through);
+        answers.finish(findings);
+        conversations.finish(findings);
+    }
+
+    fn take(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
         self.pushed += 1;
         match &event.body {
             Body::Data(data) if data.source == Source::Stdio => {
@@ -164,20 +192,6 @@ impl Reconstructor {
             }
             _ => {}
         }
-    }
-
-    /// Reports what stayed open, in the order of `conn_id`.
-    pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
-        let mut answers = std::mem::take(&mut self.answers);
-        let mut stage = |finding| match finding {
-            Finding::McpCall(call) => answers.call(*call, findings),
-            other => findings(other),
-        };
-        while let Some((&conn_id, _)) = self.connections.first_key_value() {
-            self.end_connection(conn_id, Ending::StillOpen, &mut stage);
-        }
-        self.stdio.finish(&mut stage);
-        answers.finish(findings);
     }
 
     fn data(
@@ -209,6 +223,7 @@ impl Reconstructor {
         });
         followed.last_used = self.pushed;
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        let findings = &mut Caller { blocks: &mut self.blocks, sink: findings };
         followed.connection.push(ts, data, &mut Context { options, next_http_id, findings });
     }
 
@@ -234,6 +249,7 @@ impl Reconstructor {
     fn end_connection(&mut self, conn_id: u64, ending: Ending, findings: &mut dyn FnMut(Finding)) {
         let Some(followed) = self.connections.remove(&conn_id) else { return };
         let (options, next_http_id) = (&self.options, &mut self.next_http_id);
+        let findings = &mut Caller { blocks: &mut self.blocks, sink: findings };
         followed.connection.finish(ending, &mut Context { options, next_http_id, findings });
     }
 }

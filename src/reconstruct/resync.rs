@@ -73,7 +73,8 @@ impl Resync {
             while self.calls.get(call).is_some_and(|call| call.start < at) {
                 call += 1;
             }
-            let at_call = self.calls.get(call).is_some_and(|call| call.start == at && call.is_whole);
+            let at_call =
+                self.calls.get(call).is_some_and(|call| call.start == at && call.is_whole);
             match probe(Place { bytes: &self.held[at..], at_call }) {
                 Probe::Frame => {
                     self.drop_first(at);
@@ -120,13 +121,11 @@ mod tests {
     fn probe(place: Place<'_>) -> Probe {
         match place.bytes {
             [b'<'] => Probe::Undecided,
-            [b'<', length @ b'0'..=b'9', rest @ ..] => {
-                match rest.get(usize::from(length - b'0')) {
-                    None => Probe::Undecided,
-                    Some(b'<') => Probe::Frame,
-                    Some(_) => Probe::Other,
-                }
-            }
+            [b'<', length @ b'0'..=b'9', rest @ ..] => match rest.get(usize::from(length - b'0')) {
+                None => Probe::Undecided,
+                Some(b'<') => Probe::Frame,
+                Some(_) => Probe::Other,
+            },
             _ => Probe::Other,
         }
     }

@@ -28,8 +28,11 @@ const NO_HEAD: &str = "the request head was not captured";
 const NO_RESPONSE: &str = "no response head was captured";
 const NO_END: &str = "the end of the response was not seen";
 const NOT_REPORTED: &str = "the provider did not report it, or not before the stream ended";
-const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
+const NO_BODY: &str = "the request body was not captured or names none";
+const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
+const NO_CONTEXT: &str = "not all of the request was captured and understood";
+const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
 
 /// The columns that need prices, which take a moment to look up.
 pub const PRICE_COLUMNS: [&str; 6] =
@@ -89,13 +92,16 @@ pub const LLM_CALLS: Table<CallRow> = Table {
         Column::new(
             "api",
             Cell::Text(|x| text(&x.call.api)),
-            "Shape of the API: anthropic_messages or openai_chat.",
+            "Shape of the API: anthropic_messages, openai_chat, openai_responses, gemini_generate, \
+             ollama_chat, bedrock_invoke, bedrock_converse; other where a request only looks like \
+             one to a model.",
             NEVER,
         ),
         Column::new(
             "transport",
             Cell::Text(|x| text(&x.call.transport)),
-            "How the response came: sse (streamed) or http (whole).",
+            "How the response came: http (whole), or streamed as sse, ndjson, json_array (its \
+             elements one by one), event_stream (of AWS) or websocket.",
             NEVER,
         ),
         Column::new(
@@ -131,8 +137,8 @@ pub const LLM_CALLS: Table<CallRow> = Table {
         Column::new(
             "request_model",
             Cell::Text(|x| opt_text(&x.call.request_model)),
-            "Model asked for.",
-            "the request body was not captured or names none",
+            "Model asked for, in the body or in the path.",
+            NO_BODY,
         ),
         Column::new(
             "model",
@@ -220,6 +226,13 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             NOT_REPORTED,
         ),
         Column::measured(
+            "cache_creation_1h_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.usage.cache_creation_1h_tokens.and_then(int)),
+            "The part of cache_creation_tokens that is kept for an hour, which costs more.",
+            "the provider does not tell it apart, or did not before the stream ended",
+        ),
+        Column::measured(
             "total_input_tokens",
             "tokens",
             Cell::Int(|x| x.call.usage.total_input_tokens().and_then(int)),
@@ -252,6 +265,39 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Text(|x| opt_text(&x.call.usage.usage_json)),
             "The provider's own usage object, as JSON; later fields overwrite earlier ones.",
             "the provider sent none",
+        ),
+        Column::new(
+            "request_tier",
+            Cell::Text(|x| opt_text(&x.call.request_tier)),
+            "Service tier, or speed, that was asked for, in the provider's own word.",
+            NO_BODY,
+        ),
+        Column::new(
+            "tier",
+            Cell::Text(|x| opt_text(&x.call.tier)),
+            "Service tier, or speed, that was served, in the provider's own word.",
+            NOT_REPORTED,
+        ),
+        Column::new(
+            "cache_miss_reason",
+            Cell::Text(|x| opt_text(&x.call.cache_miss_reason)),
+            "Why the provider's cache was not used, in its own word: model_changed, \
+             tools_changed, ...",
+            "the provider gives no reason",
+        ),
+        Column::measured(
+            "cache_missed_tokens",
+            "tokens",
+            Cell::Int(|x| x.call.cache_missed_tokens.and_then(int)),
+            "Input that the provider says its cache missed.",
+            "the provider does not say",
+        ),
+        Column::measured(
+            "retry_after_ms",
+            "ms",
+            Cell::Float(|x| x.call.retry_after_ms),
+            "How long the provider asks to wait before the next try.",
+            "it does not ask to wait",
         ),
         Column::measured(
             "cost_usd",
@@ -352,6 +398,54 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "the response body has none",
         ),
         Column::new(
+            "previous_response_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.previous_response_id)),
+            "The response whose history it goes on with, which the provider keeps.",
+            "it carries its history itself",
+        ),
+        Column::new(
+            "client_request_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.client_request_id)),
+            "The agent's own id of the request.",
+            NO_ID,
+        ),
+        Column::new(
+            "session_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.session_id)),
+            "The agent's id of its session.",
+            NO_ID,
+        ),
+        Column::new(
+            "thread_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.thread_id)),
+            "The agent's id of the conversation (prompt_cache_key, thread id).",
+            NO_ID,
+        ),
+        Column::new(
+            "prompt_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.prompt_id)),
+            "The agent's id of the user's prompt that it serves.",
+            NO_ID,
+        ),
+        Column::new(
+            "agent_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.agent_id)),
+            "The agent's id of the agent or sub-agent that makes it.",
+            NO_ID,
+        ),
+        Column::new(
+            "parent_agent_id",
+            Cell::Text(|x| opt_text(&x.call.correlation.parent_agent_id)),
+            "The agent's id of the one that started that agent.",
+            NO_ID,
+        ),
+        Column::new(
+            "request_class",
+            Cell::Text(|x| opt_text(&x.call.correlation.request_class)),
+            "The agent's own word for what it is for: main, subagent, compaction, ...",
+            NO_ID,
+        ),
+        Column::new(
             "complete",
             Cell::Bool(|x| Some(x.call.exchange.completeness == Completeness::Complete)),
             "Whether request and response were seen to their ends without a gap.",
@@ -381,6 +475,73 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Text(|x| x.peer.confidence().and_then(text)),
             "How sure that socket is: certain or likely; certain where it is in plain text.",
             "the socket is not known",
+        ),
+        Column::new(
+            "conversation_id",
+            Cell::Int(|x| x.call.placement.conversation_id.and_then(int)),
+            "Conversation it is part of, in table conversations.",
+            "it only counts tokens, for no conversation that is known",
+        ),
+        Column::new(
+            "turn",
+            Cell::Int(|x| x.call.placement.turn.and_then(int)),
+            "Turn of the conversation, in table turns.",
+            "it is none of a turn: a side call, or it only counts tokens or fills the cache",
+        ),
+        Column::new(
+            "call_class",
+            Cell::Text(|x| text(x.call.placement.class.as_str())),
+            "What it is for: main, subagent, side (a title, a classifier, a probe), compaction \
+             (asks for a summary in place of the history), warmup, count_tokens; by the agent's own \
+             word, else by what it has to do with other calls.",
+            NEVER,
+        ),
+        Column::new(
+            "attempt",
+            Cell::Int(|x| int(x.call.placement.attempt)),
+            "1 for the first try of a request; a failed one that is sent again makes 2, 3, ...",
+            NEVER,
+        ),
+        Column::new(
+            "retry_of",
+            Cell::Int(|x| x.call.placement.retry_of.and_then(int)),
+            "Call before it that it tries once more.",
+            "it is the first try",
+        ),
+        Column::measured(
+            "system_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.system_bytes))),
+            "Instructions in the request: text of system and developer messages.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_definition_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_definition_bytes))),
+            "Definitions of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_result_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_result_bytes))),
+            "Results of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "user_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.user_bytes))),
+            "Words of the user, and of the program in the user's place, in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "assistant_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.assistant_bytes))),
+            "What the model said before, as the request repeats it.",
+            NO_CONTEXT,
         ),
     ],
 };

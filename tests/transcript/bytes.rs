@@ -179,4 +179,3 @@ pub(super) fn unescape(text: &str) -> Vec<u8> {
     }
     out
 }
-

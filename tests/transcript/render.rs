@@ -1,10 +1,14 @@
 //! Findings as text that a person can review: one finding per block, absent fields left out,
 //! times in milliseconds since the start of the transcript.
 
+#[path = "render/conversation.rs"]
+mod conversation;
+
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
-    Completeness, Exchange, Finding, Header, LlmCall, McpCall, Perspective, StreamEvent,
+    Block, BlockRef, CallClass, Completeness, Exchange, Finding, Header, Limit, LlmCall, McpCall,
+    Perspective, StreamEvent,
 };
 use agentsight::time::WallNanos;
 
@@ -19,6 +23,14 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::StreamEvent(found) => stream_event(&mut out, found),
             Finding::LlmCall(found) => llm_call(&mut out, found),
             Finding::McpCall(found) => mcp_call(&mut out, found),
+            Finding::Block(found) => block(&mut out, found),
+            Finding::Limit(found) => limit(&mut out, found),
+            Finding::ToolCall(found) => conversation::tool_call(&mut out, found),
+            Finding::Carried(found) => conversation::carried(&mut out, found),
+            Finding::Placed(found) => conversation::placed(&mut out, found),
+            Finding::CacheBreak(found) => conversation::cache_break(&mut out, found),
+            Finding::Turn(found) => conversation::turn(&mut out, found),
+            Finding::Conversation(found) => conversation::conversation(&mut out, found),
             other => writeln!(out, "{other:?}").unwrap(),
         }
     }
@@ -83,13 +95,80 @@ fn llm_call(out: &mut String, found: &LlmCall) {
     line(out, "input_tokens", found.usage.input_tokens);
     line(out, "cache_read_tokens", found.usage.cache_read_tokens);
     line(out, "cache_creation_tokens", found.usage.cache_creation_tokens);
+    line(out, "cache_creation_1h_tokens", found.usage.cache_creation_1h_tokens);
     line(out, "total_input_tokens", found.usage.total_input_tokens());
     line(out, "output_tokens", found.usage.output_tokens);
     line(out, "reasoning_tokens", found.usage.reasoning_tokens);
     line(out, "usage_state", Some(found.usage_state.as_str()));
     line(out, "usage_json", found.usage.usage_json.as_ref());
+    line(out, "reported_cost_usd", found.usage.reported_cost_usd);
+    line(out, "request_tier", found.request_tier.as_ref());
+    line(out, "tier", found.tier.as_ref());
+    line(out, "retry_after_ms", found.retry_after_ms);
+    line(out, "cache_miss_reason", found.cache_miss_reason.as_ref());
+    line(out, "cache_missed_tokens", found.cache_missed_tokens);
+    for (from, to) in &found.pauses {
+        line(out, "pause_ms", Some(format!("{} to {}", from.ms_since(START), to.ms_since(START))));
+    }
     line(out, "request_id", found.request_id.as_ref());
     line(out, "response_id", found.response_id.as_ref());
+    let ids = &found.correlation;
+    line(out, "session_id", ids.session_id.as_ref());
+    line(out, "thread_id", ids.thread_id.as_ref());
+    line(out, "prompt_id", ids.prompt_id.as_ref());
+    line(out, "agent_id", ids.agent_id.as_ref());
+    line(out, "parent_agent_id", ids.parent_agent_id.as_ref());
+    line(out, "request_class", ids.request_class.as_ref());
+    line(out, "previous_response_id", ids.previous_response_id.as_ref());
+    line(out, "client_request_id", ids.client_request_id.as_ref());
+    let class = found.placement.class;
+    line(out, "call_class", (class != CallClass::Main).then_some(class.as_str()));
+    line(
+        out,
+        "request_content",
+        Some(refs(&found.content.request)).filter(|refs| !refs.is_empty()),
+    );
+    line(out, "request_content_whole", Some(found.content.is_request_whole));
+    line(
+        out,
+        "response_content",
+        Some(refs(&found.content.response)).filter(|refs| !refs.is_empty()),
+    );
+}
+
+/// Where blocks stand, and in a stream when they came.
+fn refs(refs: &[BlockRef]) -> String {
+    let one = |block: &BlockRef| {
+        let when = block
+            .streamed
+            .map(|(from, to)| format!(" ({} to {})", from.ms_since(START), to.ms_since(START)));
+        format!("{}={}{}", block.path, block.block_id, when.unwrap_or_default())
+    };
+    refs.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn block(out: &mut String, found: &Block) {
+    writeln!(out, "block {}", found.block_id).unwrap();
+    line(out, "call_id", Some(found.call_id));
+    line(out, "at_ms", ms(Some(found.ts)));
+    line(out, "role", Some(found.role.as_str()));
+    line(out, "block_type", Some(found.kind.as_str()));
+    line(out, "text", found.text.as_ref().map(|text| text.escape_debug()));
+    line(out, "is_cut", found.is_cut.then_some(true));
+    line(out, "tool_name", found.tool_name.as_ref());
+    line(out, "tool_call_id", found.tool_call_id.as_ref());
+    line(out, "is_error", found.is_error);
+    line(out, "bytes", Some(found.bytes));
+}
+
+fn limit(out: &mut String, found: &Limit) {
+    writeln!(out, "limit {} {}", found.http_id, found.name).unwrap();
+    line(out, "at_ms", ms(Some(found.ts)));
+    line(out, "allowed", found.limit);
+    line(out, "remaining", found.remaining);
+    line(out, "used_percent", found.used_percent);
+    line(out, "reset_ts", found.reset_ts.map(|ts| ts.0));
+    line(out, "status", found.status.as_ref());
 }
 
 fn mcp_call(out: &mut String, found: &McpCall) {

@@ -3,16 +3,17 @@
 
 use super::*;
 use crate::event::Source;
+use crate::reconstruct::exchange::Caller;
 use crate::reconstruct::finding::{Completeness, Exchange, Finding, PartialReason};
-use crate::reconstruct::http1::{
-    Held, MAX_OPEN_EXCHANGES, MAX_WAITING_BYTES, MAX_WAITING_PIECES,
-};
+use crate::reconstruct::http1::{Held, MAX_OPEN_EXCHANGES, MAX_WAITING_BYTES, MAX_WAITING_PIECES};
+use crate::reconstruct::llm::Blocks;
 
 /// A connection and what came of it.
 struct Fixture {
     connection: Connection,
     options: Options,
     next_http_id: u64,
+    blocks: Blocks,
     found: Vec<Exchange>,
     offsets: [u64; 2],
     now: i64,
@@ -24,6 +25,7 @@ impl Fixture {
             connection: Connection::new(1, None, "https", Perspective::Client),
             options: Options::default(),
             next_http_id: 1,
+            blocks: Blocks::default(),
             found: Vec::new(),
             offsets: [0; 2],
             now: 0,
@@ -51,10 +53,13 @@ impl Fixture {
         let mut context = Context {
             options: &self.options,
             next_http_id: &mut self.next_http_id,
-            findings: &mut |finding| {
-                if let Finding::Exchange(exchange) = finding {
-                    found.push(*exchange);
-                }
+            findings: &mut Caller {
+                blocks: &mut self.blocks,
+                sink: &mut |finding| {
+                    if let Finding::Exchange(exchange) = finding {
+                        found.push(*exchange);
+                    }
+                },
             },
         };
         self.connection.push(WallNanos(self.now), &data, &mut context);

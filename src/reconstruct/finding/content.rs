@@ -24,7 +24,7 @@ pub struct Block {
     /// Text, thinking, arguments of a tool as JSON text, result of a tool as text, definition of a
     /// tool as JSON text; `None` for what is no text (images) or was not captured.
     pub text: Option<String>,
-    /// Whether `text` was cut because it is longer than what is kept.
+    /// Whether `text` is not all of it: longer than what is kept, or its end was not captured.
     pub is_cut: bool,
     /// Name of the tool that is defined, used, or whose result it is where the API says so.
     pub tool_name: Option<String>,

@@ -400,10 +400,7 @@ impl Reader {
                 Some(Part::Interrupted)
             }
             Candidate::Undecided => None,
-            Candidate::Chunk
-            | Candidate::Neither
-            | Candidate::Http2
-            | Candidate::Http2Frame => {
+            Candidate::Chunk | Candidate::Neither | Candidate::Http2 | Candidate::Http2Frame => {
                 let held = std::mem::take(&mut self.candidate);
                 self.next_held(held)
             }

@@ -182,7 +182,7 @@ impl Session {
             }
             Some(Part::Body(bytes)) => {
                 if let Some(exchange) = self.open_request() {
-                    exchange.request_content(end_ts, &bytes);
+                    exchange.request_content(end_ts, &bytes, context.findings);
                 }
             }
             _ => {}
@@ -315,16 +315,13 @@ impl Session {
                 }
                 self.requests.frame(framing);
             }
-            Part::Body(bytes) => exchange.request_content(ts, &bytes),
+            Part::Body(bytes) => exchange.request_content(ts, &bytes, context.findings),
             Part::BodyGap(bytes) => exchange.request_content_gap(bytes),
             Part::End(trailers) => exchange.request_end(ts, trailers),
             Part::Broken(reason) => exchange.request_broken(reason),
             Part::Lost(bytes) => exchange.lost(bytes),
             Part::Interrupted => exchange.request_cut(),
-            Part::Skipped(_)
-            | Part::Start(_)
-            | Part::ResponseHead(_)
-            | Part::Http2 { .. } => {}
+            Part::Skipped(_) | Part::Start(_) | Part::ResponseHead(_) | Part::Http2 { .. } => {}
         }
     }
 
@@ -533,4 +530,3 @@ fn read_head(exchange: &mut Builder, ts: WallNanos, head: ResponseHead) -> Frami
     }
     framing
 }
-

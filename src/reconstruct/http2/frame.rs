@@ -76,9 +76,7 @@ impl Header {
             PUSH_PROMISE => on_stream && length >= 4,
             PRIORITY => on_stream && length == 5,
             RST_STREAM => on_stream && length == 4,
-            SETTINGS => {
-                !on_stream && length.is_multiple_of(6) && !(self.has(ACK) && length > 0)
-            }
+            SETTINGS => !on_stream && length.is_multiple_of(6) && !(self.has(ACK) && length > 0),
             PING => !on_stream && length == 8,
             GOAWAY => !on_stream && length >= 8,
             WINDOW_UPDATE => length == 4,

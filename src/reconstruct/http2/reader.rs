@@ -277,7 +277,8 @@ impl Reader {
         let is_continuation = header.kind == frame::CONTINUATION;
         // RFC 9113 section 6.10: nothing comes between the frames of a header block.
         if !header.is_valid() || self.block.is_some() != continues || is_continuation != continues {
-            let reason = if self.begun { PartialReason::Malformed } else { PartialReason::JoinedLate };
+            let reason =
+                if self.begun { PartialReason::Malformed } else { PartialReason::JoinedLate };
             self.lose(ts, reason, sink);
             return;
         }

@@ -144,8 +144,8 @@ impl Session {
     fn wait(&mut self, ts: WallNanos, part: Part<'static>, context: &mut Context<'_>) {
         self.waiting_bytes += held_bytes(&part);
         self.waiting.push_back((ts, part));
-        let is_full = self.waiting_bytes > MAX_WAITING_BYTES
-            || self.waiting.len() > MAX_WAITING_PIECES;
+        let is_full =
+            self.waiting_bytes > MAX_WAITING_BYTES || self.waiting.len() > MAX_WAITING_PIECES;
         self.release(is_full, context);
     }
 
@@ -171,7 +171,8 @@ impl Session {
             }
             (None, Part::Broken(reason)) => {
                 self.request_loss.get_or_insert(reason);
-                for stream in self.streams.values_mut().filter(|it| !it.exchange.is_request_done()) {
+                for stream in self.streams.values_mut().filter(|it| !it.exchange.is_request_done())
+                {
                     stream.exchange.damaged(reason);
                     stream.exchange.request_content_gap(0);
                     stream.is_request_lost = true;
@@ -179,7 +180,8 @@ impl Session {
                 return;
             }
             (None, Part::Lost(bytes)) => {
-                let mut open = self.streams.values_mut().filter(|it| !it.exchange.is_request_done());
+                let mut open =
+                    self.streams.values_mut().filter(|it| !it.exchange.is_request_done());
                 if let (Some(only), None) = (open.next(), open.next()) {
                     only.exchange.lost(bytes);
                 }
@@ -291,7 +293,7 @@ impl Session {
         };
         let Some(Stream { exchange, .. }) = stream else { return };
         match part {
-            Part::Data { bytes, .. } => exchange.request_content(ts, &bytes),
+            Part::Data { bytes, .. } => exchange.request_content(ts, &bytes, context.findings),
             Part::DataGap { bytes, .. } => exchange.request_content_gap(bytes),
             Part::Malformed { .. } => exchange.damaged(PartialReason::Malformed),
             Part::EndStream { .. } => exchange.request_end(ts, Vec::new()),
@@ -328,7 +330,8 @@ impl Session {
                 return;
             }
             (None, Part::Lost(bytes)) => {
-                let mut open = self.streams.values_mut().filter(|it| !it.exchange.is_response_done());
+                let mut open =
+                    self.streams.values_mut().filter(|it| !it.exchange.is_response_done());
                 if let (Some(only), None) = (open.next(), open.next()) {
                     only.exchange.lost(bytes);
                 }

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn other_types_of_headers_are_passed_over() {
-        let headers = b"\x01a\x04\0\0\0\x01\x01b\x00\x01c\x06\x00\x02xy\x0b:event-type\x07\x00\x01e";
+        let headers =
+            b"\x01a\x04\0\0\0\x01\x01b\x00\x01c\x06\x00\x02xy\x0b:event-type\x07\x00\x01e";
         assert_eq!(name(headers).as_deref(), Some("e"));
         assert_eq!(name(b"\x01a\x0a\x0b:event-type\x07\x00\x01e"), None, "no such type");
     }

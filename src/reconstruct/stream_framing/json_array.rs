@@ -79,11 +79,8 @@ impl Parser {
     /// that begins one.
     pub(crate) fn gap(&mut self) {
         if self.place != Place::End {
-            *self = Self {
-                place: Place::Lost { at_line: false },
-                is_array: true,
-                ..Self::default()
-            };
+            *self =
+                Self { place: Place::Lost { at_line: false }, is_array: true, ..Self::default() };
         }
     }
 

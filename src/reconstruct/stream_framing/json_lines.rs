@@ -70,9 +70,10 @@ fn hand_out(line: &[u8], sink: Sink<'_>) {
 
 /// An owned text, for events that are not one piece of the input.
 pub(super) fn lossy(bytes: Vec<u8>) -> Cow<'static, str> {
-    Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|bad| {
-        String::from_utf8_lossy(bad.as_bytes()).into_owned()
-    }))
+    Cow::Owned(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()),
+    )
 }
 
 #[cfg(test)]

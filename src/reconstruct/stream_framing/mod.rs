@@ -146,7 +146,8 @@ mod tests {
         assert_eq!(name("Text/Event-Stream; charset=utf-8", "/"), "sse");
         assert_eq!(name("application/x-ndjson", "/"), "lines");
         assert_eq!(name("application/vnd.amazon.eventstream", "/"), "aws");
-        for envelopes in ["application/grpc", "application/grpc+proto", "application/connect+json"] {
+        for envelopes in ["application/grpc", "application/grpc+proto", "application/connect+json"]
+        {
             assert_eq!(name(envelopes, "/"), "envelopes");
         }
         for one in ["application/json", "application/grpc-web-text", "application/connecting", ""] {
@@ -159,7 +160,9 @@ mod tests {
         let of_path = |path| name("application/json; charset=UTF-8", path);
         assert_eq!(of_path("/v1beta/models/m:streamGenerateContent?key=k"), "array");
         assert_eq!(of_path("/v1internal:streamGenerateContent"), "array");
-        for path in ["/v1/models/m:generateContent", "/stream", "/a?b=/c:stream", "/m:str\u{e9}amer"] {
+        for path in
+            ["/v1/models/m:generateContent", "/stream", "/a?b=/c:stream", "/m:str\u{e9}amer"]
+        {
             assert_eq!(of_path(path), "none", "{path}");
         }
     }

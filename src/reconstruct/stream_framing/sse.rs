@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_last_event_of_a_whole_body_needs_no_empty_line() {
-        for (text, expected) in [("data: 1\n", &["1"][..]), ("data: 1\n\n", &[]), ("data: 1", &[])] {
+        for (text, expected) in [("data: 1\n", &["1"][..]), ("data: 1\n\n", &[]), ("data: 1", &[])]
+        {
             let (mut parser, mut out) = (Parser::default(), Vec::new());
             parser.push(text.as_bytes(), &mut |_| {});
             parser.finish(&mut |event| out.push(event.data.into_owned()));
@@ -203,7 +204,8 @@ mod tests {
         let rest = b"data: 3\n\ndata: 4\n\n";
         parser.push(rest, &mut |event| out.push(event.data.clone().into_owned()));
         parser.gap();
-        parser.push(b"event: a\ndata: 5\n\n", &mut |event| out.push(event.data.clone().into_owned()));
+        parser
+            .push(b"event: a\ndata: 5\n\n", &mut |event| out.push(event.data.clone().into_owned()));
         assert_eq!(out, ["1", "4", "5"]);
     }
 

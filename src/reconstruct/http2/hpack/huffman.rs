@@ -42,11 +42,8 @@ struct Code {
 static CODE: Code = code();
 
 const fn code() -> Code {
-    let mut code = Code {
-        first: [0; MAX_BITS + 2],
-        start: [0; MAX_BITS + 2],
-        symbols: [0; LENGTHS.len()],
-    };
+    let mut code =
+        Code { first: [0; MAX_BITS + 2], start: [0; MAX_BITS + 2], symbols: [0; LENGTHS.len()] };
     let (mut next, mut count, mut bits) = (0_u64, 0, 0);
     while bits <= MAX_BITS {
         code.first[bits] = next;
@@ -159,7 +156,11 @@ mod tests {
     #[test]
     fn wrong_endings_are_refused() {
         assert_eq!(decode(&[0xff; 4]), None, "EOS");
-        assert_eq!(decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf, 0xff]), None, "eight bits of padding");
+        assert_eq!(
+            decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf, 0xff]),
+            None,
+            "eight bits of padding"
+        );
         assert_eq!(decode(&[0b0000_0000]), None, "padding of zeros");
     }
 

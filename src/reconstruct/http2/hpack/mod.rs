@@ -155,9 +155,10 @@ fn text(rest: &mut &[u8]) -> Option<String> {
     let (encoded, after) = rest.split_at_checked(length)?;
     *rest = after;
     let decoded = if is_huffman { huffman::decode(encoded)? } else { encoded.to_vec() };
-    Some(String::from_utf8(decoded).unwrap_or_else(|bad| {
-        String::from_utf8_lossy(bad.as_bytes()).into_owned()
-    }))
+    Some(
+        String::from_utf8(decoded)
+            .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()),
+    )
 }
 
 #[cfg(test)]

@@ -101,7 +101,8 @@ fn a_value_is_known_where_the_name_is_not() {
 
 #[test]
 fn what_breaks_the_coding_leaves_what_came_before() {
-    for broken in ["80", "be", "0f", "0001", "4001 61", "40 ff ff ff ff ff ff", "3fff ffff ffff 0f"] {
+    for broken in ["80", "be", "0f", "0001", "4001 61", "40 ff ff ff ff ff ff", "3fff ffff ffff 0f"]
+    {
         let mut decoder = Decoder::default();
         let fields = decoder.decode(&[hex("82"), hex(broken)].concat());
         assert_eq!(lines(&fields), [":method: GET"], "{broken}");
