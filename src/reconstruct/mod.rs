@@ -93,16 +93,37 @@ pub struct Reconstructor {
     roles: BTreeMap<u64, Role>,
     next_http_id: u64,
     blocks: llm::Blocks,
-    /// Puts calls together; out of its place while it takes findings.
-    conversations: Option<Box<Conversations>>,
+    /// What findings pass before they are handed out; out of its place while they do.
+    stages: Option<Box<Stages>>,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
     is_midway: bool,
     /// What programs say to each other through pipes.
     stdio: mcp::Stdio,
-    /// Calls over HTTP that wait for another exchange.
+}
+
+/// What has to do with more than one connection.
+#[derive(Debug, Default)]
+struct Stages {
+    /// Puts calls to models together.
+    conversations: Conversations,
+    /// Brings answers to MCP requests that come through another exchange.
     answers: mcp::Answers,
+}
+
+impl Stages {
+    fn push(&mut self, finding: Finding, findings: &mut dyn FnMut(Finding)) {
+        match finding {
+            Finding::McpCall(call) => self.answers.call(*call, findings),
+            other => self.conversations.push(other, findings),
+        }
+    }
+
+    fn finish(mut self, findings: &mut dyn FnMut(Finding)) {
+        self.answers.finish(findings);
+        self.conversations.finish(findings);
+    }
 }
 
 #[derive(Debug)]
@@ -121,11 +142,10 @@ impl Reconstructor {
             roles: BTreeMap::new(),
             next_http_id: 1,
             blocks: llm::Blocks::default(),
-            conversations: Some(Box::default()),
+            stages: Some(Box::default()),
             pushed: 0,
             is_midway: false,
             stdio: mcp::Stdio::new(false),
-            answers: mcp::Answers::default(),
         }
     }
 
@@ -138,31 +158,21 @@ impl Reconstructor {
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
-        let mut conversations = self.conversations.take().unwrap_or_default();
-        let mut answers = std::mem::take(&mut self.answers);
-        self.take(event, &mut |finding| match finding {
-            Finding::McpCall(call) => answers.call(*call, findings),
-            other => conversations.push(other, findings),
-        });
-        self.answers = answers;
-        self.conversations = Some(conversations);
+        let mut stages = self.stages.take().unwrap_or_default();
+        self.take(event, &mut |finding| stages.push(finding, findings));
+        self.stages = Some(stages);
     }
 
     /// Reports what stayed open, in the order of `conn_id`, and then what calls have to do with
     /// each other.
     pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
-        let mut conversations = self.conversations.take().unwrap_or_default();
-        let mut answers = std::mem::take(&mut self.answers);
-        let mut through = |finding| match finding {
-            Finding::McpCall(call) => answers.call(*call, findings),
-            other => conversations.push(other, findings),
-        };
+        let mut stages = self.stages.take().unwrap_or_default();
+        let mut through = |finding| stages.push(finding, findings);
         while let Some((&conn_id, _)) = self.connections.first_key_value() {
             self.end_connection(conn_id, Ending::StillOpen, &mut through);
         }
         self.stdio.finish(&mut through);
-        answers.finish(findings);
-        conversations.finish(findings);
+        stages.finish(findings);
     }
 
     fn take(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {

@@ -166,8 +166,8 @@ impl Activity {
                 confidence: runs.runs[tool].confidence,
             });
             row.outlived = match (agent_ended, tool_ended) {
-                (Some(ts), _) if runs_on(ts) => Some(Outlived::Agent),
-                (_, Some(ts)) if runs_on(ts) => Some(Outlived::ToolCall),
+                (Some(ts), _) if runs_on(ts) => Some((Outlived::Agent, ts)),
+                (_, Some(ts)) if runs_on(ts) => Some((Outlived::ToolCall, ts)),
                 _ => None,
             };
         }

@@ -31,6 +31,7 @@ const NOT_REPORTED: &str = "the provider did not report it, or not before the st
 const NO_BODY: &str = "the request body was not captured or names none";
 const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
+
 const NO_CONTEXT: &str = "not all of the request was captured and understood";
 const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
 

@@ -36,8 +36,8 @@ pub struct ProcessRow {
     pub made_calls: bool,
     /// The tool call it was started by.
     pub tool: Option<StartedBy>,
-    /// What it outlived.
-    pub outlived: Option<Outlived>,
+    /// What it outlived, and when that ended.
+    pub outlived: Option<(Outlived, WallNanos)>,
 }
 
 /// Executions of a process before its last of which the arguments are kept.
@@ -175,6 +175,14 @@ impl ProcessRow {
         self.cpu_ns().map(|(user, system)| ms(user.saturating_add(system)))
     }
 
+    /// How long it is known to have run on.
+    fn outlived_ms(&self) -> Option<f64> {
+        let (_, since) = self.outlived?;
+        let exit = self.exit.as_ref().map(|(ts, _)| *ts);
+        let until = exit.or(self.last_sample.as_ref().map(|(ts, _)| *ts))?;
+        Some(until.ms_since(since)).filter(|ms| *ms >= 0.0)
+    }
+
     fn avg_cpu_percent(&self) -> Option<f64> {
         let exit = self.exit.as_ref().map(|(ts, _)| *ts);
         let until = exit.or(self.last_sample.as_ref().map(|(ts, _)| *ts))?;
@@ -234,7 +242,7 @@ const RUNNING: &str = "it had not ended when the recording did";
 
 /// The columns that need the tool calls.
 pub const TOOL_COLUMNS: &[&str] =
-    &["tool_call_id", "tool_of_call_id", "tool_confidence", "outlived"];
+    &["tool_call_id", "tool_of_call_id", "tool_confidence", "outlived", "outlived_ms"];
 
 /// One row per process.
 pub const PROCESSES: Table<ProcessRow> = Table {
@@ -401,10 +409,17 @@ pub const PROCESSES: Table<ProcessRow> = Table {
         ),
         Column::new(
             "outlived",
-            Cell::Text(|x| x.outlived.and_then(|what| text(what.as_str()))),
+            Cell::Text(|x| x.outlived.and_then(|(what, _)| text(what.as_str()))),
             "What it ran on after: agent (the agent it descends from had ended) or tool_call (the \
              result of the tool call that started it had been sent).",
             "it outlived neither, or that is not known",
+        ),
+        Column::measured(
+            "outlived_ms",
+            "ms",
+            Cell::Float(ProcessRow::outlived_ms),
+            "For how long: to its end, else to its last sample.",
+            "it outlived neither, or it neither ended nor was sampled afterwards",
         ),
         Column::new(
             "orphaned",

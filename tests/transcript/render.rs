@@ -22,7 +22,6 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::Exchange(found) => exchange(&mut out, found),
             Finding::StreamEvent(found) => stream_event(&mut out, found),
             Finding::LlmCall(found) => llm_call(&mut out, found),
-            Finding::McpCall(found) => mcp_call(&mut out, found),
             Finding::Block(found) => block(&mut out, found),
             Finding::Limit(found) => limit(&mut out, found),
             Finding::ToolCall(found) => conversation::tool_call(&mut out, found),
@@ -31,6 +30,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::CacheBreak(found) => conversation::cache_break(&mut out, found),
             Finding::Turn(found) => conversation::turn(&mut out, found),
             Finding::Conversation(found) => conversation::conversation(&mut out, found),
+            Finding::McpCall(found) => mcp_call(&mut out, found),
             other => writeln!(out, "{other:?}").unwrap(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{Exit, FileAccess, Fork, Image, Sample};
-use crate::tables::{Files, Outlived};
+use crate::tables::Files;
 
 const AGENT: u32 = 1;
 
@@ -209,7 +209,7 @@ fn what_outlives_its_tool_call_or_its_agent_says_so() {
     assert_eq!(ran.runs.runs[0].left_running, 1);
     let outlived = |ran: &Ran, pid| {
         let row = ran.activity.processes.iter().find(|row| row.id.pid == pid).unwrap();
-        row.outlived.map(Outlived::as_str)
+        row.outlived.map(|(what, _)| what.as_str())
     };
     assert_eq!((outlived(&ran, 5), outlived(&ran, 6)), (None, Some("tool_call")));
     let mut ended = events.to_vec();
