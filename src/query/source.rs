@@ -198,8 +198,8 @@ impl Source {
             }
             Derived::LlmCalls => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-                let of_price = tables::PRICE_COLUMNS.map(|name| tables::LLM_CALLS.index(name));
-                let needs_prices = projection.iter().any(|index| of_price.contains(index));
+                let name = |index: &usize| tables::LLM_CALLS.columns[*index].name;
+                let needs_prices = projection.iter().map(name).any(tables::needs_prices);
                 let prices = needs_prices.then_some(&*self.prices);
                 let channels = external(self.channels())?;
                 let rows = activity.call_rows(&findings.calls, &channels, prices);

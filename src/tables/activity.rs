@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::channel::Channels;
+use super::estimate::Estimates;
 use super::llm_call::CallRow;
 use super::loss::{LossRow, ProbeRow};
 use super::process::{Outlived, ProcessRow, StartedBy};
@@ -198,7 +199,11 @@ impl Activity {
         channels: &Channels,
         prices: Option<&Prices>,
     ) -> Vec<CallRow> {
+        let estimates = Estimates::new(calls);
         let row = |call: &LlmCall| {
+            let estimate = estimates.of(call);
+            let usage = estimate.as_ref().map(|estimate| estimate.usage(&call.usage));
+            let estimated_cost = prices.zip(usage).map(|(it, usage)| it.cost_of(call, &usage));
             let process = call.exchange.process.and_then(|id| self.index.get(&id).copied());
             let name = process.and_then(|at| self.processes[at].name()).map(String::from);
             CallRow {
@@ -207,6 +212,8 @@ impl Activity {
                 peak_rss_bytes: process.and_then(|at| self.peak_rss_during(call, at)),
                 peer: channels.peer(call.exchange.conn_id),
                 cost: prices.map(|prices| prices.cost(call)).unwrap_or_default(),
+                estimate,
+                estimated_cost: estimated_cost.unwrap_or_default(),
                 call: call.clone(),
             }
         };
