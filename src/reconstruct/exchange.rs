@@ -1,8 +1,11 @@
 //! One HTTP exchange in the making: parts of its request and response in, findings out.
 //!
 //! Owns times, sizes, completeness and the way of content through content coding, event stream
-//! and model API. Which exchange a part belongs to is decided by [`super::connection`].
+//! and model API. Which exchange a part belongs to is decided by the session that reads the connection.
 
+mod messages;
+
+pub(crate) use self::messages::Message;
 use super::body::Body;
 use super::finding::{
     Completeness, Exchange, Finding, Header, LlmCall, PartialReason, Perspective, StreamEvent,
@@ -57,6 +60,8 @@ pub(crate) struct Builder {
     last_response_ts: Option<WallNanos>,
     longest_pause_ms: Option<f64>,
     events: Option<EventStream>,
+    /// Position of the next message, over WebSocket.
+    next_message: u64,
     observer: Option<llm::Observer>,
     tap: Option<mcp::Tap>,
 }
@@ -139,6 +144,7 @@ impl Builder {
             last_response_ts: None,
             longest_pause_ms: None,
             events: None,
+            next_message: 0,
             observer: None,
             tap: None,
         }

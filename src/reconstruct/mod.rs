@@ -6,9 +6,9 @@
 //! message it is in.
 //!
 //! ```text
-//!            ┌ stream ─ http1::reader ┐
-//!  Event ─▶ connection               exchange ─▶ body ─▶ sse ─▶ llm      each hands out Findings
-//!            └ stream ─ http1::reader ┘                                   └ calls ─▶ conversation
+//!            ┌ stream ┐
+//!  Event ─▶ connection ─▶ http1, http2, websocket ─▶ exchange ─▶ body ─▶ stream_framing ─▶ llm
+//!            └ stream ┘                                     each hands out Findings; calls ─▶ conversation
 //! ```
 //!
 //! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes
@@ -31,6 +31,7 @@ mod protocol;
 mod resync;
 mod stream;
 mod stream_framing;
+mod websocket;
 
 use std::collections::BTreeMap;
 
@@ -77,8 +78,7 @@ const MAX_ROLES: usize = 1 << 16;
 /// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after, followed by the
 /// [`Finding::ToolCall`]s whose results it carries. A [`Finding::McpCall`] comes when it ends, those
 /// over HTTP before their exchange. What can be told only when all calls are known comes in the end.
-/// Exchanges come
-/// as they end; those of one connection in the order of their requests.
+/// Exchanges come as they end; those of one HTTP/1 connection in the order of their requests.
 /// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
 /// order of `push`.
 ///
