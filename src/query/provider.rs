@@ -20,8 +20,9 @@ use datafusion::scalar::ScalarValue;
 use super::source::Derived;
 use super::traces::{Named, TRACE, with_trace};
 use crate::tables::{
-    CONNECTIONS, DNS_ANSWERS, FILE_OPS, FILES, HTTP, LLM_CALLS, LOSSES, PROBES, PROCESSES, SAMPLES,
-    STDIO_CHUNKS, STREAM_EVENTS, TLS_CHUNKS, TRACE_INFO,
+    CACHE_BREAKS, CONNECTIONS, CONVERSATIONS, DNS_ANSWERS, FILE_OPS, FILES, HTTP, LLM_CALLS,
+    LOSSES, MESSAGES, PROBES, PROCESSES, SAMPLES, STDIO_CHUNKS, STREAM_EVENTS, TLS_CHUNKS,
+    TOOL_CALLS, TRACE_INFO, TURNS,
 };
 
 /// Batches that may wait between the thread that makes them and the query.
@@ -29,7 +30,7 @@ const CHANNEL_BATCHES: usize = 2;
 
 impl Derived {
     /// All tables made from events, in the order of the catalogue.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::TlsChunks,
         Self::StdioChunks,
         Self::Processes,
@@ -41,6 +42,11 @@ impl Derived {
         Self::Http,
         Self::StreamEvents,
         Self::LlmCalls,
+        Self::Messages,
+        Self::ToolCalls,
+        Self::Turns,
+        Self::Conversations,
+        Self::CacheBreaks,
         Self::Losses,
         Self::Probes,
         Self::TraceInfo,
@@ -60,6 +66,11 @@ impl Derived {
             Self::Http => (HTTP.name, HTTP.schema()),
             Self::StreamEvents => (STREAM_EVENTS.name, STREAM_EVENTS.schema()),
             Self::LlmCalls => (LLM_CALLS.name, LLM_CALLS.schema()),
+            Self::Messages => (MESSAGES.name, MESSAGES.schema()),
+            Self::ToolCalls => (TOOL_CALLS.name, TOOL_CALLS.schema()),
+            Self::Turns => (TURNS.name, TURNS.schema()),
+            Self::Conversations => (CONVERSATIONS.name, CONVERSATIONS.schema()),
+            Self::CacheBreaks => (CACHE_BREAKS.name, CACHE_BREAKS.schema()),
             Self::Losses => (LOSSES.name, LOSSES.schema()),
             Self::Probes => (PROBES.name, PROBES.schema()),
             Self::TraceInfo => (TRACE_INFO.name, TRACE_INFO.schema()),

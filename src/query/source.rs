@@ -1,10 +1,11 @@
 //! The rows of every derived table, made from one trace on demand.
 //!
 //! Small results are made once and kept: the activity of the processes, the sockets and pipes, what
-//! was done to files, and one pass over payload that serves `http`, `stream_events` (while they are
-//! few), `llm_calls`, `connections` and the gaps. Whatever grows with the payload (chunks, bodies,
-//! many stream events) is never held: it streams through in batches of bounded size. Everything here
-//! blocks; providers call it on blocking threads.
+//! was done to files, and one pass over payload ([`super::kept`]) that serves `http`, `connections`,
+//! the gaps, `llm_calls` and what is made of these; `stream_events`, `messages` and the texts of
+//! `tool_calls` while they are few. Whatever grows with the payload (chunks, bodies, many texts) is
+//! never held: it streams through in batches of bounded size. Everything here blocks; providers call
+//! it on blocking threads.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -13,13 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
+use super::kept::{Findings, Kept, stream_event_bytes};
 use crate::event::Event;
-use crate::reconstruct::finding::{Finding, LlmCall, StreamEvent};
+use crate::price::Prices;
+use crate::reconstruct::finding::Finding;
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
 use crate::tables::{
-    self, Channels, Chunk, ConnectionRow, DnsRow, FileOpRow, FileRow, Files, Gaps, HttpRow,
-    InfoRow, LossRow, StdioChunk, Table, TlsChunk, Traffic,
+    self, Channels, Chunk, ConnectionRow, ConversationRow, DnsRow, FileOpRow, FileRow, Files, Gaps,
+    HttpRow, InfoRow, StdioChunk, Table, TlsChunk, ToolCallRow,
 };
 use crate::trace::{self, Reader};
 
@@ -28,10 +31,6 @@ const BATCH_ROWS: usize = 1024;
 
 /// Payload in a batch at most, unless one row alone has more.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// Stream events are kept from the shared pass while they hold at most this much text; beyond it,
-/// each query that asks for them reads the trace again.
-const KEPT_STREAM_BYTES: usize = 32 << 20;
 
 /// A body is kept, and one content coding unpacks, up to this size: twice what the largest request
 /// to a provider may be. Several are held at a time.
@@ -58,6 +57,11 @@ pub(super) enum Derived {
     Http,
     StreamEvents,
     LlmCalls,
+    Messages,
+    ToolCalls,
+    Turns,
+    Conversations,
+    CacheBreaks,
     Losses,
     Probes,
     TraceInfo,
@@ -67,17 +71,6 @@ pub(super) enum Derived {
 pub(super) type Sink<'a> = &'a mut dyn FnMut(RecordBatch) -> ControlFlow<()>;
 
 type Result<T, E = DataFusionError> = std::result::Result<T, E>;
-
-/// What the shared pass over payload found.
-#[derive(Debug, Default)]
-struct Findings {
-    exchanges: Vec<HttpRow>,
-    calls: Vec<LlmCall>,
-    /// `None` when they were too many to keep.
-    stream_events: Option<Vec<StreamEvent>>,
-    gaps: Vec<LossRow>,
-    traffic: Traffic,
-}
 
 /// A value made when first needed; whoever needs it meanwhile waits for it.
 #[derive(Debug)]
@@ -105,6 +98,7 @@ impl<T> Default for Once<T> {
 pub(super) struct Source {
     /// Its files: one, or the parts of a recording in their order.
     readers: Vec<Reader>,
+    prices: Arc<Prices>,
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
@@ -115,9 +109,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(readers: Vec<Reader>) -> Self {
+    pub(super) fn new(readers: Vec<Reader>, prices: Arc<Prices>) -> Self {
         Self {
             readers,
+            prices,
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
@@ -187,8 +182,22 @@ impl Source {
             }
             Derived::LlmCalls => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-                let rows = activity.call_rows(&findings.calls, &*external(self.channels())?);
+                let of_price = tables::PRICE_COLUMNS.map(|name| tables::LLM_CALLS.index(name));
+                let needs_prices = projection.iter().any(|index| of_price.contains(index));
+                let prices = needs_prices.then_some(&*self.prices);
+                let channels = external(self.channels())?;
+                let rows = activity.call_rows(&findings.calls, &channels, prices);
                 send(&tables::LLM_CALLS, &rows, projection, sink)
+            }
+            Derived::Messages => self.messages(projection, sink),
+            Derived::ToolCalls => self.tool_calls(projection, sink),
+            Derived::Turns => {
+                send(&tables::TURNS, &external(self.findings())?.turns, projection, sink)
+            }
+            Derived::Conversations => self.conversations(projection, sink),
+            Derived::CacheBreaks => {
+                let findings = external(self.findings())?;
+                send(&tables::CACHE_BREAKS, &findings.cache_breaks, projection, sink)
             }
             Derived::Losses => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
@@ -296,6 +305,65 @@ impl Source {
         batches.finish()
     }
 
+    fn messages(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let findings = external(self.findings())?;
+        if let Some(rows) = &findings.messages {
+            return send(&tables::MESSAGES, rows, projection, sink);
+        }
+        let mut batches = Batches::new(&tables::MESSAGES, projection, sink);
+        self.reconstruct(false, |finding| match finding {
+            Finding::Block(block) => {
+                let row = findings.message(*block);
+                let bytes = row.bytes();
+                batches.push(row, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn tool_calls(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let findings = external(self.findings())?;
+        let texts = ["arguments", "result"].map(|name| tables::TOOL_CALLS.index(name));
+        let needs_texts = projection.iter().any(|index| texts.contains(index));
+        let mut batches = Batches::new(&tables::TOOL_CALLS, projection, sink);
+        if findings.has_tool_texts || !needs_texts {
+            for tool in &findings.tool_calls {
+                let row = ToolCallRow { tool: tool.clone() };
+                let bytes = row.bytes();
+                if batches.push(row, bytes)?.is_break() {
+                    return Ok(());
+                }
+            }
+            return batches.finish();
+        }
+        // The same findings in the same order: only texts are to be filled in.
+        let mut kept = findings.tool_calls.iter();
+        self.reconstruct(false, |finding| match (finding, kept.len()) {
+            (Finding::ToolCall(found), 1..) => {
+                let mut row = ToolCallRow { tool: kept.next().cloned().unwrap_or(*found.clone()) };
+                (row.tool.arguments, row.tool.result) = (found.arguments, found.result);
+                let bytes = row.bytes();
+                batches.push(row, bytes)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        batches.finish()
+    }
+
+    fn conversations(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
+        let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+        let rows = findings.conversations.iter().map(|conversation| ConversationRow {
+            agent: conversation
+                .agent
+                .clone()
+                .or_else(|| activity.find(conversation.process?)?.name().map(String::from)),
+            spent: findings.spent.conversation(conversation.conversation_id),
+            conversation: conversation.clone(),
+        });
+        send(&tables::CONVERSATIONS, &rows.collect::<Vec<_>>(), projection, sink)
+    }
+
     fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
         self.activity.get(|| {
             let mut activity = Activity::default();
@@ -355,7 +423,7 @@ impl Source {
             for event in self.events(&kinds) {
                 let event = event?;
                 gaps.push(&event);
-                kept.findings.traffic.push(&event);
+                kept.traffic().push(&event);
                 reconstructor.push(&event, &mut |finding| kept.push(finding));
             }
             reconstructor.finish(&mut |finding| kept.push(finding));
@@ -398,50 +466,6 @@ impl Source {
 
 fn options(keep_bodies: bool) -> Options {
     Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
-}
-
-/// Findings of the shared pass as they gather.
-struct Kept {
-    findings: Findings,
-    channels: Arc<Channels>,
-    stream_bytes: usize,
-}
-
-impl Kept {
-    fn new(channels: Arc<Channels>, is_midway: bool) -> Self {
-        let (stream_events, traffic) = (Some(Vec::new()), Traffic::new(is_midway));
-        let findings = Findings { stream_events, traffic, ..Findings::default() };
-        Self { findings, channels, stream_bytes: 0 }
-    }
-
-    fn push(&mut self, finding: Finding) {
-        match finding {
-            Finding::Exchange(exchange) => {
-                self.findings.traffic.exchange(&exchange);
-                self.findings.exchanges.push(HttpRow::new(*exchange, &self.channels));
-            }
-            Finding::LlmCall(call) => self.findings.calls.push(*call),
-            Finding::StreamEvent(event) => {
-                self.stream_bytes += stream_event_bytes(&event);
-                if self.stream_bytes > KEPT_STREAM_BYTES {
-                    self.findings.stream_events = None;
-                } else if let Some(events) = &mut self.findings.stream_events {
-                    events.push(event);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn finish(mut self) -> Findings {
-        self.findings.calls.sort_by_key(|call| call.call_id);
-        self.findings
-    }
-}
-
-/// Size in memory, about.
-fn stream_event_bytes(event: &StreamEvent) -> usize {
-    size_of::<StreamEvent>() + event.data.len() + event.event.as_ref().map_or(0, String::len)
 }
 
 fn external<T>(result: Result<T, trace::Error>) -> Result<T> {
@@ -499,36 +523,14 @@ impl<'a, R> Batches<'a, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconstruct::finding::StreamEvent;
     use crate::time::WallNanos;
-
-    fn event(data_bytes: usize) -> Finding {
-        let data = "x".repeat(data_bytes);
-        Finding::StreamEvent(StreamEvent {
-            http_id: 1,
-            seq: 0,
-            ts: WallNanos(0),
-            event: None,
-            data,
-        })
-    }
-
-    #[test]
-    fn few_stream_events_are_kept_and_many_are_not() {
-        let mut kept = Kept::new(Arc::default(), false);
-        kept.push(event(10));
-        kept.push(event(10));
-        assert_eq!(kept.finish().stream_events.map(|events| events.len()), Some(2));
-        let mut kept = Kept::new(Arc::default(), false);
-        kept.push(event(KEPT_STREAM_BYTES));
-        kept.push(event(10));
-        assert_eq!(kept.finish().stream_events, None);
-    }
 
     #[test]
     fn batches_are_cut_by_bytes_and_rows_and_stop_when_told() {
-        let row = || match event(0) {
-            Finding::StreamEvent(event) => event,
-            _ => unreachable!("event makes stream events"),
+        let row = || {
+            let (ts, data) = (WallNanos(0), String::new());
+            StreamEvent { http_id: 1, seq: 0, ts, event: None, data }
         };
         let mut sizes = Vec::new();
         let mut sink = |batch: RecordBatch| {

@@ -7,8 +7,8 @@ mod conversation;
 
 pub use content::{Block, BlockKind, BlockPath, BlockRef, BlockRole, Content};
 pub use conversation::{
-    CacheBreak, CallClass, Conversation, Correlation, Limit, McpCall, Placement, ToolCall, Turn,
-    WallTime,
+    CacheBreak, CallClass, Carried, Context, Conversation, Correlation, Limit, McpCall, Placed,
+    Placement, ToolCall, Turn, WallTime,
 };
 
 use super::protocol::Side;
@@ -39,6 +39,10 @@ pub enum Finding {
     Limit(Box<Limit>),
     /// A call of the Model Context Protocol ended or stayed open (table `mcp_calls`).
     McpCall(Box<McpCall>),
+    /// Where a call stands among the others; at the end, once per call.
+    Placed(Box<Placed>),
+    /// How often the result of a tool was sent; at the end, once per tool call that has one.
+    Carried(Box<Carried>),
 }
 
 /// A header field as it stood on the wire; names keep their case, values are lossily decoded.
@@ -316,8 +320,10 @@ pub struct LlmCall {
     pub pauses: Vec<(WallNanos, WallNanos)>,
     /// Ids that tie it to other calls.
     pub correlation: Correlation,
-    /// Where it stands among the others.
+    /// Where it stands among the others; empty until [`Finding::Placed`] tells.
     pub placement: Placement,
+    /// What its request is made of; `None` where not all of it is known.
+    pub context: Option<Context>,
     /// What it sent and received; only on the way to where conversations are put together.
     pub content: Content,
 }
@@ -350,6 +356,7 @@ impl LlmCall {
             pauses: Vec::new(),
             correlation: Correlation::default(),
             placement: Placement::default(),
+            context: None,
             content: Content::default(),
         }
     }

@@ -12,7 +12,7 @@ use super::http2::hpack;
 use super::protocol::Side;
 use super::stream::{Content, Piece};
 use super::stream_framing::{self, sse};
-use super::{Options, Reconstructor, body, http2, llm, websocket};
+use super::{Options, Reconstructor, body, http2, llm, mcp, websocket};
 use crate::event::{
     Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
 };
@@ -320,6 +320,11 @@ pub fn model_api(bytes: &[u8]) {
     llm::fuzz(bytes);
 }
 
+/// Lines of JSON-RPC as an agent and a server of its tools say them.
+pub fn mcp_messages(bytes: &[u8]) {
+    mcp::fuzz(bytes);
+}
+
 /// Messages that name hosts: a TLS ClientHello, whole and as one of a made-up hello's extensions, and
 /// a DNS message.
 pub fn host_names(bytes: &[u8]) {
@@ -372,6 +377,10 @@ mod tests {
           {"functionCall":{}},{"text":"b"}]},"finishReason":"STOP"}],"usageMetadata":{}}"#,
         br#"{"contentBlockIndex":1,"delta":{"text":"a","toolUse":{"input":"{"}},"bytes":"e30=","usage":{},
           "toolConfig":{"tools":[{}]},"message":{"content":"c","tool_calls":[{}]},"done":true}"#,
+        b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\"}}\n\
+          \xff{\"result\":{\"serverInfo\":{\"name\":\"s\"}},\"jsonrpc\":\"2.0\",\"id\":0}\n\
+          \xff[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"a\"}}]\n\
+          \xff{\"result\":{\"a\":[\xfe\"jsonrpc\":\"2.0\",\"id\":1}\n",
     ];
 
     fn run(bytes: &[u8]) {
@@ -384,6 +393,7 @@ mod tests {
         http2(bytes);
         websocket(bytes);
         model_api(bytes);
+        mcp_messages(bytes);
         host_names(bytes);
     }
 

@@ -6,6 +6,7 @@
 
 mod activity;
 mod calls;
+mod costs;
 mod document;
 mod files;
 mod json;
@@ -78,6 +79,7 @@ pub struct Report {
     summary: Rows,
     agents: Rows,
     models: Rows,
+    costs: Rows,
     calls: Rows,
     processes: Rows,
     activity: Rows,
@@ -170,6 +172,7 @@ impl Report {
             summary,
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,
+            costs: ask("llm_calls_cost_by_model")?,
             calls: ask("llm_calls_list")?,
             processes: ask("processes_by_cpu")?,
             activity: ask("samples_during_calls")?,
@@ -205,6 +208,7 @@ impl Report {
             sections: vec![
                 overview::section(self),
                 tokens::section(self),
+                costs::section(self),
                 calls::section(self),
                 processes::section(self),
                 activity::section(self),

@@ -3,6 +3,7 @@
 use super::channel::Peer;
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
 use super::http::{completeness_reason, duration_ms};
+use crate::price::Cost;
 use crate::reconstruct::finding::{Completeness, LlmCall};
 
 /// A call and what became known of it beside the network.
@@ -18,6 +19,8 @@ pub struct CallRow {
     pub peak_rss_bytes: Option<u64>,
     /// What is at the other end of its connection.
     pub peer: Peer,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 const NO_PROCESS: &str = "the process is not known";
@@ -28,6 +31,13 @@ const NOT_REPORTED: &str = "the provider did not report it, or not before the st
 const NO_BODY: &str = "the request body was not captured or names none";
 const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
+
+const NO_CONTEXT: &str = "not all of the request was captured and understood";
+const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
+
+/// The columns that need prices, which take a moment to look up.
+pub const PRICE_COLUMNS: [&str; 6] =
+    ["cost_usd", "price_source", "price_date", "price_model", "price_terms", "unpriced_reason"];
 
 /// One row per request to a model.
 pub const LLM_CALLS: Table<CallRow> = Table {
@@ -290,36 +300,47 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "How long the provider asks to wait before the next try.",
             "it does not ask to wait",
         ),
-        Column::new(
-            "conversation_id",
-            Cell::Int(|x| x.call.placement.conversation_id.and_then(int)),
-            "Conversation it is part of, in table conversations.",
-            "it is part of none",
+        Column::measured(
+            "cost_usd",
+            "USD",
+            Cell::Float(|x| x.cost.usd),
+            "What it cost at list prices at start_ts (docs/PRICES.md), or what the provider says it \
+             cost; at least this where usage_state is partial.",
+            NO_PRICE,
         ),
         Column::new(
-            "turn",
-            Cell::Int(|x| x.call.placement.turn.map(i64::from)),
-            "Turn of the conversation, from 1.",
-            "it is part of none, such as a title or a classifier",
+            "price_source",
+            Cell::Text(|x| opt_text(&x.cost.source)),
+            "Where the price is from: reported (by the provider), free (token counting, and requests \
+             refused with an error status), the name and version of the built-in list, or the name \
+             of the file given with --prices.",
+            NO_PRICE,
         ),
         Column::new(
-            "call_class",
-            Cell::Text(|x| text(x.call.placement.class.as_str())),
-            "What it is for: main, subagent, side (a title or classifier), compaction, warmup (fills \
-             the cache), count_tokens (no model answers and nothing is billed).",
-            NEVER,
+            "price_date",
+            Cell::Text(|x| opt_text(&x.cost.date)),
+            "Date of the price list, YYYY-MM-DD.",
+            "there is no price for it, or the price is of no list",
         ),
         Column::new(
-            "attempt",
-            Cell::Int(|x| int(x.call.placement.attempt).filter(|attempt| *attempt > 0)),
-            "1 for the first try of a request, 2 for the next, ...",
-            "it was not held against the calls before it",
+            "price_model",
+            Cell::Text(|x| opt_text(&x.cost.model)),
+            "Entries of the price list that were used: provider/model.",
+            "there is no price for it, or the price is of no list",
         ),
         Column::new(
-            "retry_of",
-            Cell::Int(|x| x.call.placement.retry_of.and_then(int)),
-            "The call_id of the try before it.",
-            "it is the first try",
+            "price_terms",
+            Cell::Text(|x| opt_text(&x.cost.terms)),
+            "What the price is for: the service tier (standard, flex, priority, fast, batch) and what \
+             comes on top.",
+            "there is no price for it, or the price is of no list",
+        ),
+        Column::new(
+            "unpriced_reason",
+            Cell::Text(|x| x.cost.unpriced.and_then(|reason| text(reason.as_str()))),
+            "Why there is no cost: usage (no token counts), provider or model (not in the list), tier \
+             (no price for it at the time), counts (contradictory, or of a kind without a price).",
+            "the cost is known",
         ),
         Column::measured(
             "request_body_bytes",
@@ -455,6 +476,73 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Text(|x| x.peer.confidence().and_then(text)),
             "How sure that socket is: certain or likely; certain where it is in plain text.",
             "the socket is not known",
+        ),
+        Column::new(
+            "conversation_id",
+            Cell::Int(|x| x.call.placement.conversation_id.and_then(int)),
+            "Conversation it is part of, in table conversations.",
+            "it only counts tokens, for no conversation that is known",
+        ),
+        Column::new(
+            "turn",
+            Cell::Int(|x| x.call.placement.turn.and_then(int)),
+            "Turn of the conversation, in table turns.",
+            "it is none of a turn: a side call, or it only counts tokens or fills the cache",
+        ),
+        Column::new(
+            "call_class",
+            Cell::Text(|x| text(x.call.placement.class.as_str())),
+            "What it is for: main, subagent, side (a title, a classifier, a probe), compaction \
+             (asks for a summary in place of the history), warmup, count_tokens; by the agent's own \
+             word, else by what it has to do with other calls.",
+            NEVER,
+        ),
+        Column::new(
+            "attempt",
+            Cell::Int(|x| int(x.call.placement.attempt)),
+            "1 for the first try of a request; a failed one that is sent again makes 2, 3, ...",
+            NEVER,
+        ),
+        Column::new(
+            "retry_of",
+            Cell::Int(|x| x.call.placement.retry_of.and_then(int)),
+            "Call before it that it tries once more.",
+            "it is the first try",
+        ),
+        Column::measured(
+            "system_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.system_bytes))),
+            "Instructions in the request: text of system and developer messages.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_definition_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_definition_bytes))),
+            "Definitions of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "tool_result_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.tool_result_bytes))),
+            "Results of tools in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "user_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.user_bytes))),
+            "Words of the user, and of the program in the user's place, in the request.",
+            NO_CONTEXT,
+        ),
+        Column::measured(
+            "assistant_bytes",
+            "bytes",
+            Cell::Int(|x| x.call.context.and_then(|context| int(context.assistant_bytes))),
+            "What the model said before, as the request repeats it.",
+            NO_CONTEXT,
         ),
     ],
 };

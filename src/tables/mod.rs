@@ -6,10 +6,12 @@
 //! `docs` and the arrays all follow from the declaration.
 
 pub mod activity;
+mod cache_break;
 mod channel;
 mod chunk;
 mod column;
 mod connection;
+mod conversation;
 mod dns_answer;
 mod file;
 mod file_op;
@@ -17,32 +19,42 @@ mod http;
 mod limit;
 mod llm_call;
 mod loss;
+mod message;
 mod process;
 mod sample;
+mod spent;
 mod stdio_chunk;
 mod tls_chunk;
+mod tool_call;
 mod trace_info;
 mod traffic;
+mod turn;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+pub use cache_break::CACHE_BREAKS;
 pub use channel::{CHANNEL_KINDS, Channels, Peer, Totals, UsedChannel};
 pub use chunk::Chunk;
 pub use column::{Cell, Column, Table, UTC};
 pub use connection::{CONNECTIONS, ConnectionRow, HostSource};
+pub use conversation::{CONVERSATIONS, ConversationRow};
 pub use dns_answer::{DNS_ANSWERS, DnsRow};
 pub use file::{FILE_KINDS, FILES, FileRow, Files};
 pub use file_op::{FILE_OPS, FileOpRow};
 pub use http::{HTTP, HttpRow, STREAM_EVENTS};
 pub use limit::LIMITS;
-pub use llm_call::{CallRow, LLM_CALLS};
+pub use llm_call::{CallRow, LLM_CALLS, PRICE_COLUMNS};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
+pub use message::{MESSAGES, MessageRow};
 pub use process::{PROCESSES, ProcessRow};
 pub use sample::{SAMPLES, SampleRow};
+pub use spent::{Spent, SpentBy};
 pub use stdio_chunk::{STDIO_CHUNKS, StdioChunk};
 pub use tls_chunk::{TLS_CHUNKS, TlsChunk};
+pub use tool_call::{TOOL_CALLS, ToolCallRow};
 pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO, rfc3339};
 pub use traffic::{TRAFFIC_KINDS, Traffic};
+pub use turn::{TURNS, TurnRow};
 
 use crate::trace::schema;
 
@@ -80,6 +92,11 @@ pub fn catalogue() -> Vec<TableDoc> {
         doc(&STREAM_EVENTS),
         doc(&LLM_CALLS),
         doc(&LIMITS),
+        doc(&MESSAGES),
+        doc(&TOOL_CALLS),
+        doc(&TURNS),
+        doc(&CONVERSATIONS),
+        doc(&CACHE_BREAKS),
         doc(&LOSSES),
         doc(&PROBES),
         doc(&TRACE_INFO),
@@ -108,7 +125,8 @@ pub fn documentation(has_trace_column: bool) -> Vec<DocRow> {
 }
 
 const TRACE_DESCRIPTION: &str = "Which trace the row is of: its file name, or as much of the path \
-     as tells it from the others. Ids (call_id, http_id, conn_id, seq) and pids are unique in one \
+     as tells it from the others. Ids (call_id, http_id, conn_id, conversation_id, seq) \
+     and pids are unique in one \
      trace only.";
 
 fn doc<R>(table: &Table<R>) -> TableDoc {
@@ -211,7 +229,7 @@ What `agentsight-query` and `agentsight-report` see. The same text is in SQL:
 Each, but for `docs`, then has one more column, the first: `trace`, the file name, or as much of the
 path as tells it from the others.
 
-- Ids (`call_id`, `http_id`, `conn_id`, `seq`) and pids are unique in one trace only: join and group by
+- Ids (`call_id`, `http_id`, `conn_id`, `conversation_id`, `seq`) and pids are unique in one trace only: join and group by
   `trace` too, as in `JOIN http AS h ON h.trace = c.trace AND h.http_id = c.http_id`.
 - A condition on `trace` alone keeps the other traces from being read.
 - A named query (`--named`) is asked of one trace after the other and its rows get the same column in
@@ -257,7 +275,7 @@ mod tests {
             let is_ts = row.data_type.starts_with("TIMESTAMP");
             assert_eq!(is_ts, row.column == "ts" || row.column.ends_with("_ts"), "{at}");
             for unit in ["ms", "bytes", "tokens", "percent"] {
-                let named = row.column.ends_with(&format!("_{unit}"));
+                let named = row.column == unit || row.column.ends_with(&format!("_{unit}"));
                 let offset = row.column == "stream_offset";
                 assert_eq!(named, row.unit == unit && !offset, "{at}");
             }

@@ -58,7 +58,8 @@ impl CallClass {
     }
 }
 
-/// Where a call stands among the others.
+/// Where a call stands among the others. Known when all calls are: a finding of its own
+/// ([`Placed`]) tells it, [`LlmCall::placement`](super::LlmCall::placement) is filled from that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The conversation, numbered from 1 in the order of their first calls.
@@ -73,6 +74,45 @@ pub struct Placement {
     pub retry_of: Option<u64>,
 }
 
+/// The place of a call, told when all calls are known: what a call is may show in what comes after
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The call.
+    pub call_id: u64,
+    /// Its place.
+    pub placement: Placement,
+}
+
+/// What a request is made of, in bytes of its blocks ([`BlockRef::bytes`](super::BlockRef::bytes));
+/// the JSON around them does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Instructions: system and developer messages.
+    pub system_bytes: u64,
+    /// Definitions of tools.
+    pub tool_definition_bytes: u64,
+    /// Results of tools.
+    pub tool_result_bytes: u64,
+    /// Words of the user, and of the program in the user's place.
+    pub user_bytes: u64,
+    /// What the model said before.
+    pub assistant_bytes: u64,
+    /// Number of blocks.
+    pub blocks: u64,
+}
+
+/// How often the result of a tool was sent, told when all calls are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The call whose response asks for the tool.
+    pub call_id: u64,
+    /// The use of the tool, as [`ToolCall::tool_call_id`].
+    pub tool_call_id: String,
+    /// Calls whose requests have the result, the first and retries included.
+    pub calls: u64,
+}
+
 /// A tool that a model asked for, and what came of it (table `tool_calls`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
@@ -82,9 +122,9 @@ pub struct ToolCall {
     pub call_id: u64,
     /// The call whose request carries the result.
     pub result_call_id: Option<u64>,
-    /// The conversation it is part of.
+    /// The conversation it is part of: that of its call, filled in from [`Placed`].
     pub conversation_id: Option<u64>,
-    /// The turn in it.
+    /// The turn in it: that of its call, filled in from [`Placed`].
     pub turn: Option<u32>,
     /// The process that made the call.
     pub process: Option<ProcessId>,
@@ -102,6 +142,8 @@ pub struct ToolCall {
     pub start_ts: WallNanos,
     /// When the request with its result began.
     pub end_ts: Option<WallNanos>,
+    /// Calls whose requests have the result, filled in from [`Carried`].
+    pub carried_calls: Option<u64>,
     /// Whether the provider ran it (web search and the like): no local process did.
     pub is_server_side: bool,
 }
@@ -220,8 +262,9 @@ pub struct CacheBreak {
     pub first_difference: Option<String>,
     /// The provider's own word for the reason.
     pub provider_reason: Option<String>,
-    /// Size of the part of the request that did not change.
-    pub common_bytes: u64,
+    /// Size of the blocks before the first difference, in the order tools, instructions, messages;
+    /// `None` where the request before is no longer known.
+    pub common_bytes: Option<u64>,
     /// Time from the end of the call before to the begin of this one.
     pub idle_ms: Option<f64>,
     /// Input tokens that the call before left in the cache and this one did not read from it.
@@ -265,6 +308,8 @@ pub struct McpCall {
     pub server: Option<ProcessId>,
     /// The server's own name, from its answer to `initialize` or `server/discover`.
     pub server_name: Option<String>,
+    /// Id of the session that the server gave out, over HTTP until revision 2025-11-25.
+    pub session_id: Option<String>,
     /// Revision of the protocol spoken, such as `2025-11-25`.
     pub protocol_version: Option<String>,
     /// Id of the request as JSON text; `None` for a notification.
@@ -281,10 +326,14 @@ pub struct McpCall {
     pub result: Option<String>,
     /// Code of a JSON-RPC error.
     pub error_code: Option<i64>,
-    /// Message of a JSON-RPC error.
+    /// Message of a JSON-RPC error, or the HTTP status where there is no other answer.
     pub error_message: Option<String>,
     /// `isError` of a tool's result.
     pub is_error: Option<bool>,
+    /// Whether the one who asked took the request back; `end_ts` is when.
+    pub is_cancelled: bool,
+    /// Whether `params` or `result` are cut because they are longer than the 64 KiB that are kept.
+    pub is_cut: bool,
     /// Last byte of the request.
     pub start_ts: WallNanos,
     /// Last byte of the answer.

@@ -1,0 +1,76 @@
+//! What calls used in all: the sums of the tables `turns` and `conversations`. Whatever else is to be
+//! summed over a turn or a conversation belongs here.
+
+use std::collections::BTreeMap;
+
+use crate::reconstruct::finding::{CallClass, LlmCall, UsageState};
+
+/// Sums over some calls. `None`: of no call was it known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spent {
+    /// Uncached input tokens.
+    pub input_tokens: Option<u64>,
+    /// Input tokens read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Input tokens written to it.
+    pub cache_creation_tokens: Option<u64>,
+    /// All billed output tokens.
+    pub output_tokens: Option<u64>,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// Calls without final counts of the provider.
+    pub uncounted_calls: u64,
+}
+
+impl Spent {
+    fn add(&mut self, call: &LlmCall) {
+        let usage = &call.usage;
+        for (sum, part) in [
+            (&mut self.input_tokens, usage.input_tokens),
+            (&mut self.cache_read_tokens, usage.cache_read_tokens),
+            (&mut self.cache_creation_tokens, usage.cache_creation_tokens),
+            (&mut self.output_tokens, usage.output_tokens),
+            (&mut self.reasoning_tokens, usage.reasoning_tokens),
+        ] {
+            if let Some(part) = part {
+                *sum = Some(sum.unwrap_or(0).saturating_add(part));
+            }
+        }
+        self.uncounted_calls += u64::from(call.usage_state != UsageState::Reported);
+    }
+}
+
+/// The sums of all turns and conversations.
+#[derive(Clone, Debug, Default)]
+pub struct SpentBy {
+    turns: BTreeMap<(u64, u32), Spent>,
+    conversations: BTreeMap<u64, Spent>,
+}
+
+impl SpentBy {
+    /// Sums up calls that are in their places. Those that only count tokens use none.
+    #[must_use]
+    pub fn new(calls: &[LlmCall]) -> Self {
+        let mut sums = Self::default();
+        for call in calls.iter().filter(|call| call.placement.class != CallClass::CountTokens) {
+            let Some(conversation_id) = call.placement.conversation_id else { continue };
+            sums.conversations.entry(conversation_id).or_default().add(call);
+            if let Some(turn) = call.placement.turn {
+                sums.turns.entry((conversation_id, turn)).or_default().add(call);
+            }
+        }
+        sums
+    }
+
+    /// The sums of a turn.
+    #[must_use]
+    pub fn turn(&self, conversation_id: u64, turn: u32) -> Spent {
+        self.turns.get(&(conversation_id, turn)).copied().unwrap_or_default()
+    }
+
+    /// The sums of a conversation, those of other conversations that it started not included.
+    #[must_use]
+    pub fn conversation(&self, conversation_id: u64) -> Spent {
+        self.conversations.get(&conversation_id).copied().unwrap_or_default()
+    }
+}
