@@ -2,9 +2,10 @@
 //!
 //! An error is one line on standard error with the whole chain of causes, followed by a hint where
 //! one is known, and exit code 2. A reader that closed our output ends the run quietly. Only
-//! [`Output`] writes to standard output.
+//! [`Output`] writes to standard output, only `--prices` files are read here.
 
 mod output;
+mod prices;
 mod terminal;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use crate::trace;
 
 pub use output::Output;
+pub use prices::prices;
 
 /// Exit code of a run that did what was asked on data that is not complete, where that was asked
 /// about (`--strict`).

@@ -104,6 +104,22 @@ pub(crate) fn position(ns: i64) -> String {
     }
 }
 
+/// US dollars: `$1,234.56`, `$0.0123`; less than a hundredth of a cent is `<$0.0001`.
+pub(crate) fn usd(dollars: f64) -> String {
+    if !dollars.is_finite() || dollars < 0.0 {
+        UNKNOWN.to_owned()
+    } else if dollars == 0.0 {
+        "$0".to_owned()
+    } else if dollars < 0.000_1 {
+        "<$0.0001".to_owned()
+    } else if dollars < 0.999_95 {
+        format!("${dollars:.4}")
+    } else {
+        let cents = (dollars * 100.0).round() as u64;
+        format!("${}.{:02}", count(cents / 100), cents % 100)
+    }
+}
+
 /// A percentage: `0.4 %`, `88 %`, `1,250 %`.
 pub(crate) fn percent(value: f64) -> String {
     if !value.is_finite() {

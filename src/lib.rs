@@ -19,6 +19,7 @@
 pub mod capture;
 pub mod cli;
 pub mod event;
+pub mod price;
 pub mod reconstruct;
 #[cfg(feature = "record")]
 pub mod record;

@@ -59,6 +59,10 @@ struct Args {
     /// rows could not be read.
     #[arg(long)]
     strict: bool,
+    /// Compute costs with the prices in this JSON file, and with the built-in ones for what it has
+    /// none of; docs/PRICES.md describes it.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
     /// Memory that sorting, grouping and joining may hold before they spill to disk or fail, such
     /// as 512M or 2G [default: unlimited].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
@@ -106,7 +110,8 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
     }
     let (traces, question) = question(&args)?;
     let output = Output::new(args.output.as_deref(), args.force, &traces)?;
-    let options = Options { memory_limit_bytes: args.memory_limit };
+    let prices = cli::prices(args.prices.as_deref())?;
+    let options = Options { memory_limit_bytes: args.memory_limit, prices };
     let session = Session::open(&traces, options).map_err(|error| not_opened(error, &traces))?;
     let mut shortfalls = Shortfalls::default();
     let mut say = |at_end| {

@@ -31,6 +31,11 @@ struct Args {
     #[arg(long, requires = "output")]
     force: bool,
 
+    /// Compute costs with the prices in this JSON file, and with the built-in ones for what it has
+    /// none of; docs/PRICES.md describes it
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+
     /// Exit with code 1 when the trace is incomplete: the recorder did not finish, events were
     /// lost, or rows could not be read
     #[arg(long)]
@@ -63,7 +68,8 @@ fn main() -> ExitCode {
 
 fn report(args: &Args) -> anyhow::Result<ExitCode> {
     let output = Output::new(args.output.as_deref(), args.force, &args.traces)?;
-    let session = Session::open(&args.traces, Options::default()).map_err(|error| {
+    let options = Options { prices: cli::prices(args.prices.as_deref())?, ..Options::default() };
+    let session = Session::open(&args.traces, options).map_err(|error| {
         let hint = error.hint();
         cli::hinted(error, hint)
     })?;

@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = embedded![
     "llm_calls_agents",
     "llm_calls_cache_hits",
     "llm_calls_context",
+    "llm_calls_cost_by_model",
     "llm_calls_failed",
     "llm_calls_list",
     "llm_calls_most_tokens",

@@ -43,14 +43,17 @@ use schema::Tables;
 use source::Derived;
 use traces::Named;
 
+use crate::price::Prices;
 use crate::tables::{DOCS, EVENTS, documentation};
 
 /// How a session works.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Memory that sorting, grouping and joining may hold before they spill to disk or fail;
     /// unlimited when absent. The tables' own rows (bounded) come on top.
     pub memory_limit_bytes: Option<usize>,
+    /// What calls to models cost.
+    pub prices: Prices,
 }
 
 /// Rows of a batch. Far fewer than DataFusion's 8192, because filters and joins gather that many
@@ -82,7 +85,7 @@ impl Session {
     /// # Errors
     /// When no trace is given, one is given twice, or one cannot be read.
     pub fn open(paths: &[PathBuf], options: Options) -> Result<Self, Error> {
-        let traces = traces::open(paths)?;
+        let traces = traces::open(paths, &Arc::new(options.prices))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_stack_size(STACK_BYTES)

@@ -16,6 +16,7 @@ use datafusion::common::DataFusionError;
 
 use super::kept::{Findings, Kept, stream_event_bytes};
 use crate::event::Event;
+use crate::price::Prices;
 use crate::reconstruct::finding::Finding;
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
@@ -98,6 +99,7 @@ impl<T> Default for Once<T> {
 pub(super) struct Source {
     /// Its files: one, or the parts of a recording in their order.
     readers: Vec<Reader>,
+    prices: Arc<Prices>,
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
@@ -108,9 +110,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(readers: Vec<Reader>) -> Self {
+    pub(super) fn new(readers: Vec<Reader>, prices: Arc<Prices>) -> Self {
         Self {
             readers,
+            prices,
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
@@ -180,7 +183,11 @@ impl Source {
             }
             Derived::LlmCalls => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-                let rows = activity.call_rows(&findings.calls, &*external(self.channels())?);
+                let of_price = tables::PRICE_COLUMNS.map(|name| tables::LLM_CALLS.index(name));
+                let needs_prices = projection.iter().any(|index| of_price.contains(index));
+                let prices = needs_prices.then_some(&*self.prices);
+                let channels = external(self.channels())?;
+                let rows = activity.call_rows(&findings.calls, &channels, prices);
                 send(&tables::LLM_CALLS, &rows, projection, sink)
             }
             Derived::Messages => self.messages(projection, sink),

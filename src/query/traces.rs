@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::error::Error;
 use super::source::Source;
+use crate::price::Prices;
 use crate::trace::Reader;
 
 /// The column that every table has in front when a session has several traces.
@@ -25,7 +26,7 @@ pub(super) struct Named {
 
 /// Opens traces, in the order given; parts of one recording become one trace at the place of the
 /// first of them.
-pub(super) fn open(paths: &[PathBuf]) -> Result<Vec<Named>, Error> {
+pub(super) fn open(paths: &[PathBuf], prices: &Arc<Prices>) -> Result<Vec<Named>, Error> {
     if paths.is_empty() {
         return Err(Error::NoTrace);
     }
@@ -41,7 +42,8 @@ pub(super) fn open(paths: &[PathBuf]) -> Result<Vec<Named>, Error> {
     let traces = joined(readers);
     let paths: Vec<&Path> = traces.iter().map(|readers| readers[0].path()).collect();
     let names = names(&paths);
-    let named = |(name, readers)| Named { name, source: Arc::new(Source::new(readers)) };
+    let source = |readers| Arc::new(Source::new(readers, Arc::clone(prices)));
+    let named = |(name, readers)| Named { name, source: source(readers) };
     Ok(names.into_iter().zip(traces).map(named).collect())
 }
 

@@ -134,6 +134,19 @@ impl Body {
         }
     }
 
+    /// Takes content that was decoded elsewhere; what it was on the wire is told by
+    /// [`Body::add_wire_bytes`].
+    pub(crate) fn push_decoded(&mut self, decoded: &[u8], sink: Sink<'_>) {
+        if !decoded.is_empty() {
+            self.hand_on(decoded, sink);
+        }
+    }
+
+    /// Counts wire bytes of such content.
+    pub(crate) fn add_wire_bytes(&mut self, wire_bytes: u64) {
+        self.wire_bytes = self.wire_bytes.saturating_add(wire_bytes);
+    }
+
     /// Bytes are missing here: what has a coding cannot be decoded any further.
     pub(crate) fn gap(&mut self) {
         if let State::Decoding(_) = self.state {

@@ -4,6 +4,7 @@
 //! ```text
 //!                 ┌ http2 preface, or its frames ──▶ Http2
 //!  Http1 (first) ─┼ 101, Upgrade: h2c ─────────────▶ Http2
+//!                 ├ 101, Upgrade: websocket ───────▶ WebSocket
 //!                 └ another 101, CONNECT ──────────▶ nothing more is read
 //! ```
 //!
@@ -19,6 +20,7 @@ use super::http1;
 use super::http2;
 use super::protocol::{self, Side};
 use super::stream::{Content, Piece, Stream};
+use super::websocket;
 use crate::event::{Direction, ProcessId, StreamData};
 use crate::time::WallNanos;
 
@@ -50,6 +52,16 @@ pub(crate) struct Connection {
     written: Stream,
     read: Stream,
     protocol: Protocol,
+    /// Pieces of one direction that wait for earlier ones of the other.
+    ahead: Ahead,
+}
+
+/// Pieces of a WebSocket that came while the other direction waits for bytes that may be lost. What the
+/// server says belongs to what the client said last, and only times tell what that was.
+#[derive(Debug, Default)]
+struct Ahead {
+    pieces: VecDeque<(Direction, Unread)>,
+    bytes: usize,
 }
 
 /// Who reads what goes through.
@@ -59,6 +71,7 @@ enum Protocol {
     Undecided(VecDeque<(Direction, Unread)>),
     Http1(Perspective, Box<http1::Session>),
     Http2(Perspective, Box<http2::Session>),
+    WebSocket(Perspective, Box<websocket::Session>),
 }
 
 /// A piece of a stream, kept.
@@ -129,6 +142,8 @@ pub(crate) enum Upgrade {
     Http2Late,
     /// HTTP/2 after 101; the response to this request comes on stream 1 (RFC 7540 section 3.2).
     Http2After(Box<Builder>),
+    /// WebSocket; the exchange that led to it is over but for what the server says first.
+    WebSocket(Box<Builder>),
 }
 
 impl Connection {
@@ -148,6 +163,7 @@ impl Connection {
             written: Stream::default(),
             read: Stream::default(),
             protocol: Protocol::Undecided(VecDeque::new()),
+            ahead: Ahead::default(),
         }
     }
 
@@ -169,6 +185,15 @@ impl Connection {
         self.order(Direction::Write, context, |stream, sink| stream.expire(ts, sink));
         self.order(Direction::Read, context, |stream, sink| stream.expire(ts, sink));
         self.order(data.direction, context, |stream, sink| stream.push(ts, data, sink));
+        if !self.ahead.pieces.is_empty() {
+            if self.ahead.bytes > http1::MAX_WAITING_BYTES
+                || self.ahead.pieces.len() > http1::MAX_WAITING_PIECES
+            {
+                self.order(Direction::Write, context, Stream::flush);
+                self.order(Direction::Read, context, Stream::flush);
+            }
+            self.release_ahead(None, context);
+        }
     }
 
     /// Does something with the stream of a direction and reads the pieces it hands out.
@@ -220,6 +245,43 @@ impl Connection {
             Protocol::Http2(perspective, session) => {
                 session.piece(perspective.side(direction), piece, context);
             }
+            Protocol::WebSocket(..) => {
+                let is_ahead = |since: WallNanos| since <= piece.ts;
+                let is_of_ahead = self.ahead.pieces.front().is_some_and(|(of, _)| *of == direction);
+                if is_of_ahead || self.stream(other(direction)).held_since().is_some_and(is_ahead) {
+                    let unread = Unread::from(piece);
+                    self.ahead.bytes += unread.captured();
+                    self.ahead.pieces.push_back((direction, unread));
+                } else {
+                    self.release_ahead(Some(piece.ts), context);
+                    self.message_piece(direction, piece, context);
+                }
+            }
+        }
+    }
+
+    fn message_piece(&mut self, direction: Direction, piece: Piece<'_>, context: &mut Context<'_>) {
+        if let Protocol::WebSocket(perspective, session) = &mut self.protocol {
+            session.piece(perspective.side(direction), piece, context);
+        }
+    }
+
+    /// Reads pieces that are ahead: those before a time, or those before which nothing can come any
+    /// more.
+    fn release_ahead(&mut self, before: Option<WallNanos>, context: &mut Context<'_>) {
+        while let Some((direction, unread)) = self.ahead.pieces.front() {
+            let (direction, ts) = (*direction, unread.ts);
+            let is_due = match before {
+                Some(before) => ts < before,
+                None => self.stream(other(direction)).held_since().is_none_or(|since| ts < since),
+            };
+            if !is_due {
+                return;
+            }
+            if let Some((_, unread)) = self.ahead.pieces.pop_front() {
+                self.ahead.bytes -= unread.captured();
+                self.message_piece(direction, unread.as_piece(), context);
+            }
         }
     }
 
@@ -246,6 +308,11 @@ impl Connection {
                 let session = http2::Session::upgraded(about, *request);
                 Protocol::Http2(perspective, Box::new(session))
             }
+            Upgrade::WebSocket(upgrade) => {
+                let max_bytes = context.options.max_body_bytes;
+                let session = websocket::Session::new(about, *upgrade, max_bytes);
+                Protocol::WebSocket(perspective, Box::new(session))
+            }
         };
         if let Protocol::Http1(_, session) = std::mem::replace(&mut self.protocol, next) {
             session.leave(context);
@@ -259,6 +326,7 @@ impl Connection {
     pub(crate) fn finish(mut self, ending: Ending, context: &mut Context<'_>) {
         self.order(Direction::Write, context, Stream::flush);
         self.order(Direction::Read, context, Stream::flush);
+        self.release_ahead(None, context);
         if let Protocol::Undecided(_) = self.protocol {
             self.decide(self.supposed, context);
         }
@@ -273,11 +341,19 @@ impl Connection {
             Protocol::Undecided(_) => {}
             Protocol::Http1(_, session) => session.finish(ending, context),
             Protocol::Http2(_, session) => session.finish(ending, context),
+            Protocol::WebSocket(_, session) => session.finish(ending, context),
         }
     }
 
     fn about(&self, perspective: Perspective) -> About {
         About { conn_id: self.conn_id, process: self.process, scheme: self.scheme, perspective }
+    }
+}
+
+fn other(direction: Direction) -> Direction {
+    match direction {
+        Direction::Write => Direction::Read,
+        Direction::Read => Direction::Write,
     }
 }
 

@@ -1,8 +1,11 @@
 //! One HTTP exchange in the making: parts of its request and response in, findings out.
 //!
 //! Owns times, sizes, completeness and the way of content through content coding, event stream
-//! and model API. Which exchange a part belongs to is decided by [`super::connection`].
+//! and model API. Which exchange a part belongs to is decided by the session that reads the connection.
 
+mod messages;
+
+pub(crate) use self::messages::Message;
 use super::body::Body;
 use super::finding::{
     Completeness, Exchange, Finding, Header, LlmCall, PartialReason, Perspective, StreamEvent,
@@ -10,7 +13,7 @@ use super::finding::{
 use super::http1::framing;
 use super::http1::head::{RequestHead, ResponseHead, list, values};
 use super::stream_framing::{Framing, StreamItem};
-use super::{Options, llm};
+use super::{Options, llm, mcp};
 use crate::event::ProcessId;
 use crate::time::WallNanos;
 
@@ -57,7 +60,10 @@ pub(crate) struct Builder {
     last_response_ts: Option<WallNanos>,
     longest_pause_ms: Option<f64>,
     events: Option<EventStream>,
+    /// Position of the next message, over WebSocket.
+    next_message: u64,
     observer: Option<llm::Observer>,
+    tap: Option<mcp::Tap>,
 }
 
 #[derive(Debug)]
@@ -138,7 +144,9 @@ impl Builder {
             last_response_ts: None,
             longest_pause_ms: None,
             events: None,
+            next_message: 0,
             observer: None,
+            tap: None,
         }
     }
 
@@ -222,6 +230,10 @@ impl Builder {
             ),
             Perspective::Server => None,
         };
+        self.tap = match (self.found.perspective, &self.observer) {
+            (Perspective::Client, None) => mcp::Tap::for_request(&self.found, &head),
+            _ => None,
+        };
         self.request_body = self.body(&head.headers);
         self.found.method = Some(head.method);
         self.found.request_headers = head.headers;
@@ -245,10 +257,13 @@ impl Builder {
 
     pub(crate) fn request_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.found.request_end_ts = Some(ts);
-        let observer = &mut self.observer;
+        let (observer, tap) = (&mut self.observer, &mut self.tap);
         self.request_body.push(bytes, &mut |decoded| {
             if let Some(observer) = observer {
                 observer.request_bytes(ts, decoded, findings);
+            }
+            if let Some(tap) = tap {
+                tap.request_bytes(ts, decoded);
             }
         });
     }
@@ -259,6 +274,9 @@ impl Builder {
         self.request_body.gap();
         if let Some(observer) = &mut self.observer {
             observer.request_gap();
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.request_gap();
         }
     }
 
@@ -290,6 +308,9 @@ impl Builder {
         if let Some(observer) = &mut self.observer {
             observer.request_gap();
         }
+        if let Some(tap) = &mut self.tap {
+            tap.request_gap();
+        }
         self.request_done = true;
     }
 
@@ -317,6 +338,9 @@ impl Builder {
         if let Some(observer) = &mut self.observer {
             observer.response_head(ts, &head, self.events.is_some());
         }
+        if let Some(tap) = &mut self.tap {
+            tap.response_head(&head.headers, self.events.is_some());
+        }
         self.found.response_headers = head.headers;
     }
 
@@ -341,26 +365,35 @@ impl Builder {
 
     pub(crate) fn response_content(&mut self, ts: WallNanos, bytes: &[u8], findings: Findings<'_>) {
         self.response_arrival(ts);
-        let (events, observer) = (&mut self.events, &mut self.observer);
+        let (events, observer, tap) = (&mut self.events, &mut self.observer, &mut self.tap);
         let http_id = self.found.http_id;
-        self.response_body.push(bytes, &mut |decoded| match (&mut *events, &mut *observer) {
-            (Some(EventStream { framing, next_seq }), observer) => {
+        self.response_body.push(bytes, &mut |decoded| match &mut *events {
+            Some(EventStream { framing, next_seq }) => {
                 framing.push(decoded, &mut |event| {
-                    stream_event(http_id, next_seq, ts, event, observer.as_mut(), findings);
+                    let watchers = (observer.as_mut(), tap.as_mut());
+                    stream_event(http_id, next_seq, ts, event, watchers, findings);
                 });
             }
-            (None, Some(observer)) => observer.response_bytes(ts, decoded),
-            (None, None) => {}
+            None => {
+                if let Some(observer) = observer {
+                    observer.response_bytes(ts, decoded);
+                }
+                if let Some(tap) = tap {
+                    tap.response_bytes(ts, decoded);
+                }
+            }
         });
     }
 
     /// The stream's last event, where the end of the content is what ends it.
     fn last_event(&mut self, findings: Findings<'_>) {
         let ts = self.last_response_ts.unwrap_or(self.found.start_ts);
-        let (http_id, observer) = (self.found.http_id, &mut self.observer);
+        let (observer, tap) = (&mut self.observer, &mut self.tap);
+        let http_id = self.found.http_id;
         if let Some(EventStream { framing, next_seq }) = &mut self.events {
             framing.finish(&mut |event| {
-                stream_event(http_id, next_seq, ts, event, observer.as_mut(), findings);
+                let watchers = (observer.as_mut(), tap.as_mut());
+                stream_event(http_id, next_seq, ts, event, watchers, findings);
             });
         }
     }
@@ -385,6 +418,9 @@ impl Builder {
         }
         if let Some(observer) = &mut self.observer {
             observer.response_gap();
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.response_gap();
         }
     }
 
@@ -440,6 +476,9 @@ impl Builder {
         found.request_wire_bytes = self.request_body.wire_bytes();
         found.response_body_bytes = self.response_body.decoded_bytes();
         found.response_wire_bytes += self.response_body.wire_bytes();
+        if let Some(tap) = self.tap.take() {
+            tap.finish(&self.found, self.damage, &mut |finding| findings.find(finding));
+        }
         // Bodies are added after the call has taken its copy of the rest.
         let call: Option<LlmCall> = self
             .observer
@@ -471,17 +510,20 @@ impl Builder {
     }
 }
 
-/// Hands out an event of a response stream, to the model API as well.
+/// Hands out an event of a response stream, to those who watch the exchange as well.
 fn stream_event(
     http_id: u64,
     next_seq: &mut u64,
     ts: WallNanos,
     event: StreamItem<'_>,
-    observer: Option<&mut llm::Observer>,
+    (observer, tap): (Option<&mut llm::Observer>, Option<&mut mcp::Tap>),
     findings: Findings<'_>,
 ) {
     if let Some(observer) = observer {
         observer.event(ts, event.event, &event.data);
+    }
+    if let Some(tap) = tap {
+        tap.event(ts, &event.data, &mut |finding| findings.find(finding));
     }
     findings.find(Finding::StreamEvent(StreamEvent {
         http_id,

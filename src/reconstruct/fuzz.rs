@@ -8,10 +8,11 @@ use super::dns::DnsResponse;
 use super::finding::Finding;
 use super::http1::framing::{self, Framing};
 use super::http1::reader::{Part, Reader};
+use super::http2::hpack;
 use super::protocol::Side;
 use super::stream::{Content, Piece};
-use super::stream_framing::sse;
-use super::{Options, Reconstructor, body, llm};
+use super::stream_framing::{self, sse};
+use super::{Options, Reconstructor, body, http2, llm, mcp, websocket};
 use crate::event::{
     Body, Channel, ChannelType, Direction, Event, Exit, ProcessId, Role, Source, StreamData,
 };
@@ -168,9 +169,160 @@ pub fn event_stream(bytes: &[u8]) {
     assert_eq!(read(&mut [bytes].into_iter()), read(&mut bytes.chunks(1)));
 }
 
+/// Bodies that are divided in other ways, whole and byte by byte, and with a gap: the first byte says
+/// how, the second where.
+pub fn framings(bytes: &[u8]) {
+    let [choice, at, body @ ..] = bytes else { return };
+    let types = [
+        "application/x-ndjson",
+        "application/json",
+        "application/vnd.amazon.eventstream",
+        "application/grpc",
+        "text/event-stream",
+    ];
+    let content_type = types[usize::from(*choice) % types.len()];
+    let (first, second) = body.split_at(usize::from(*at).min(body.len()));
+    let read = |piece_bytes: usize, gap: bool| {
+        let path = Some("/m:streamGenerateContent");
+        let framing = stream_framing::Framing::for_response(content_type, path);
+        let mut framing = framing.expect("every type is one of a stream");
+        let mut out = Vec::new();
+        let mut sink = |item: stream_framing::StreamItem<'_>| {
+            out.push((item.event.map(str::to_owned), item.data.into_owned()));
+        };
+        for (half, is_second) in [(first, false), (second, true)] {
+            if gap && is_second {
+                framing.gap(Some(3));
+            }
+            half.chunks(piece_bytes).for_each(|piece| framing.push(piece, &mut sink));
+        }
+        framing.finish(&mut sink);
+        out
+    };
+    assert_eq!(read(usize::MAX, false), read(1, false));
+    assert_eq!(read(usize::MAX, true), read(1, true));
+}
+
+/// Header blocks, each with its length in front, from the beginning of a connection and joined late.
+pub fn hpack(bytes: &[u8]) {
+    for is_late in [false, true] {
+        let mut decoder = hpack::Decoder::default();
+        if is_late {
+            decoder.lose(super::finding::PartialReason::JoinedLate);
+        }
+        let mut rest = bytes;
+        while let [length, after @ ..] = rest {
+            let (block, after) = after.split_at(usize::from(*length).min(after.len()));
+            rest = after;
+            let fields = decoder.decode(block);
+            let unknown = fields.headers.iter().any(|(name, _)| name == hpack::UNKNOWN);
+            assert!(!unknown || fields.unknown.is_some() || block.contains(&b'?'));
+        }
+    }
+}
+
+/// Pieces of a stream: a zero length is a gap, and every piece is a call.
+fn pieces(script: &[u8]) -> Vec<(WallNanos, Content<'_>)> {
+    let mut pieces = Vec::new();
+    let (mut rest, mut ts) = (script, 0);
+    while let [length, after @ ..] = rest {
+        ts += 1;
+        let content = match (*length, after) {
+            (0, [lost, after @ ..]) => {
+                rest = after;
+                Content::Gap(u64::from(*lost) + 1)
+            }
+            _ => {
+                let (data, after) = after.split_at(usize::from(*length).min(after.len()));
+                rest = after;
+                Content::Data(data)
+            }
+        };
+        pieces.push((WallNanos(ts), content));
+    }
+    pieces.retain(|(_, content)| *content != Content::Data(&[]));
+    pieces
+}
+
+/// Hands pieces on, whole or byte by byte.
+fn cut(script: &[u8], bytewise: bool, take: &mut dyn FnMut(Piece<'_>)) {
+    for (ts, content) in pieces(script) {
+        match content {
+            Content::Data(bytes) if bytewise => {
+                bytes.chunks(1).for_each(|byte| take(Piece { ts, content: Content::Data(byte) }));
+            }
+            content => take(Piece { ts, content }),
+        }
+    }
+}
+
+/// A direction of HTTP/2: a script of pieces and gaps; the first byte says where it begins.
+pub fn http2(bytes: &[u8]) {
+    let [start, script @ ..] = bytes else { return };
+    let read = |bytewise: bool| {
+        let mut reader = match start % 3 {
+            0 => http2::reader::Reader::with_preface(),
+            1 => http2::reader::Reader::from_start(),
+            _ => http2::reader::Reader::joined_late(),
+        };
+        let (mut parts, mut content) = (String::new(), None);
+        let mut note = |ts: WallNanos, part: http2::reader::Part<'_>| match part {
+            http2::reader::Part::Data { stream_id, bytes } if content == Some((ts, stream_id)) => {
+                parts.push_str(&bytes.escape_ascii().to_string());
+            }
+            http2::reader::Part::Data { stream_id, bytes } => {
+                content = Some((ts, stream_id));
+                parts.push_str(&format!("\n{ts:?} {stream_id} {}", bytes.escape_ascii()));
+            }
+            other => {
+                content = None;
+                parts.push_str(&format!("\n{ts:?} {other:?}"));
+            }
+        };
+        cut(script, bytewise, &mut |piece| reader.push(piece, &mut note));
+        reader.finish(&mut note);
+        parts
+    };
+    assert_eq!(read(false), read(true));
+}
+
+/// A direction of WebSocket: a script of pieces and gaps; the first byte says whose it is, and what was
+/// agreed on.
+pub fn websocket(bytes: &[u8]) {
+    let [choice, script @ ..] = bytes else { return };
+    let side = if choice & 1 == 0 { Side::Request } else { Side::Response };
+    let read = |bytewise: bool| {
+        let mut reader =
+            websocket::reader(side, (choice & 2 != 0).then_some(choice & 4 != 0), 1 << 16);
+        let (mut parts, mut content) = (String::new(), None);
+        let mut note = |ts: WallNanos, part: websocket::Part<'_>| match part {
+            websocket::Part::Content(bytes) if bytes.is_empty() => {}
+            websocket::Part::Content(bytes) if content == Some(ts) => {
+                parts.push_str(&bytes.escape_ascii().to_string());
+            }
+            websocket::Part::Content(bytes) => {
+                content = Some(ts);
+                parts.push_str(&format!("\n{ts:?} {}", bytes.escape_ascii()));
+            }
+            other => {
+                content = None;
+                parts.push_str(&format!("\n{ts:?} {other:?}"));
+            }
+        };
+        cut(script, bytewise, &mut |piece| reader.push(piece, &mut note));
+        parts
+    };
+    assert_eq!(read(false), read(true));
+}
+
 /// A request and a response body of a model API, and the same bytes as stream events.
 pub fn model_api(bytes: &[u8]) {
     llm::fuzz(bytes);
+}
+
+/// Lines of JSON-RPC as an agent and a server of its tools say them.
+pub fn mcp_messages(bytes: &[u8]) {
+    mcp::fuzz(bytes);
 }
 
 /// Messages that name hosts: a TLS ClientHello, whole and as one of a made-up hello's extensions, and
@@ -207,7 +359,20 @@ mod tests {
         b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x0301234567890123456789012345678901\x00\x00\x00\x00\x00\x00",
         b"\x00\x01\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01\xc0\x0c\x00\x01\
           \x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01",
+        b"\x00\x18PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x0d\0\0\x04\x01\x05\0\0\0\x01\x82\x86\x84\x41\
+          \x0d\0\0\x04\0\x09\0\0\0\x01\x01ab\0\0\x04\x09\0\0\0\0\0\x01\0\0\0",
+        b"\x02\x13\0\0\x05\0\x01\0\0\0\x03hello\0\0\x04\x08\0\0\0\0\0\0\x04\x0d\0\0\x04\x03\0\0\0\0\x03\0\0\0\x08",
+        b"\x05\x82\x86\x41\x01a\x03\x40\x01n\x02\xbe\x3f",
+        b"\x01\x09\x01\x03{\"a\x80\x02\":1\0\x02\x04\x81\x02{}\x81",
+        b"\x07\x08\xc1\x06\x4a\x4c\x04\0\x88\0\x04\xc1\x03\xff\xff\xff",
+        b"\x06\x08\x81\x82\x01\x02\x03\x04zz\0\x05\x06\x81\x80\x01\x02\x03\x04",
+        b"\x00\x05{\"a\":1}\n{\"b\"\n",
+        b"\x01\x08[{\"a\":1},\r\n{\"b\":[2]}]",
         br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
+        b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\"}}\n\
+          \xff{\"result\":{\"serverInfo\":{\"name\":\"s\"}},\"jsonrpc\":\"2.0\",\"id\":0}\n\
+          \xff[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"a\"}}]\n\
+          \xff{\"result\":{\"a\":[\xfe\"jsonrpc\":\"2.0\",\"id\":1}\n",
     ];
 
     fn run(bytes: &[u8]) {
@@ -215,7 +380,12 @@ mod tests {
         http1(bytes);
         content_coding(bytes);
         event_stream(bytes);
+        framings(bytes);
+        hpack(bytes);
+        http2(bytes);
+        websocket(bytes);
         model_api(bytes);
+        mcp_messages(bytes);
         host_names(bytes);
     }
 

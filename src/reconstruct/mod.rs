@@ -6,9 +6,9 @@
 //! message it is in.
 //!
 //! ```text
-//!            ┌ stream ─ http1::reader ┐
-//!  Event ─▶ connection               exchange ─▶ body ─▶ sse ─▶ llm      each hands out Findings
-//!            └ stream ─ http1::reader ┘                                   └ calls ─▶ conversation
+//!            ┌ stream ┐
+//!  Event ─▶ connection ─▶ http1, http2, websocket ─▶ exchange ─▶ body ─▶ stream_framing ─▶ llm
+//!            └ stream ┘                                     each hands out Findings; calls ─▶ conversation
 //! ```
 //!
 //! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes
@@ -26,10 +26,12 @@ pub mod fuzz;
 mod http1;
 mod http2;
 mod llm;
+mod mcp;
 mod protocol;
 mod resync;
 mod stream;
 mod stream_framing;
+mod websocket;
 
 use std::collections::BTreeMap;
 
@@ -66,17 +68,17 @@ const MAX_CONNECTIONS: usize = 1024;
 /// that is forgotten the bytes tell which end it is.
 const MAX_ROLES: usize = 1 << 16;
 
-/// Turns the events of one trace into findings: plaintext of TLS libraries (`tls_data`) and of
-/// sockets that speak HTTP in plain text (`socket_data`).
+/// Turns the events of one trace into findings: plaintext of TLS libraries (`tls_data`), of sockets
+/// that speak HTTP in plain text (`socket_data`), and of pipes between programs (`stdio_data`).
 ///
 /// A connection between two observed processes is in the trace twice, and so are its exchanges: as
 /// the client saw them and as the server did. Calls to a model are found where they were made only.
 ///
 /// Order of findings: the [`Finding::StreamEvent`]s of an exchange come in their order and before
 /// its [`Finding::Exchange`]; its [`Finding::LlmCall`], if any, comes right after, followed by the
-/// [`Finding::ToolCall`]s whose results it carries. What can be told only when all calls are known
-/// comes in the end. Exchanges come
-/// as they end; those of one connection in the order of their requests.
+/// [`Finding::ToolCall`]s whose results it carries. A [`Finding::McpCall`] comes when it ends, those
+/// over HTTP before their exchange. What can be told only when all calls are known comes in the end.
+/// Exchanges come as they end; those of one HTTP/1 connection in the order of their requests.
 /// [`Exchange::http_id`](finding::Exchange::http_id) counts requests from 1 as they begin in the
 /// order of `push`.
 ///
@@ -91,12 +93,37 @@ pub struct Reconstructor {
     roles: BTreeMap<u64, Role>,
     next_http_id: u64,
     blocks: llm::Blocks,
-    /// Puts calls together; out of its place while it takes findings.
-    conversations: Option<Box<Conversations>>,
+    /// What findings pass before they are handed out; out of its place while they do.
+    stages: Option<Box<Stages>>,
     /// Events seen, as a clock for [`Followed::last_used`].
     pushed: u64,
     /// Whether the trace begins in the middle of a recording.
     is_midway: bool,
+    /// What programs say to each other through pipes.
+    stdio: mcp::Stdio,
+}
+
+/// What has to do with more than one connection.
+#[derive(Debug, Default)]
+struct Stages {
+    /// Puts calls to models together.
+    conversations: Conversations,
+    /// Brings answers to MCP requests that come through another exchange.
+    answers: mcp::Answers,
+}
+
+impl Stages {
+    fn push(&mut self, finding: Finding, findings: &mut dyn FnMut(Finding)) {
+        match finding {
+            Finding::McpCall(call) => self.answers.call(*call, findings),
+            other => self.conversations.push(other, findings),
+        }
+    }
+
+    fn finish(mut self, findings: &mut dyn FnMut(Finding)) {
+        self.answers.finish(findings);
+        self.conversations.finish(findings);
+    }
 }
 
 #[derive(Debug)]
@@ -115,9 +142,10 @@ impl Reconstructor {
             roles: BTreeMap::new(),
             next_http_id: 1,
             blocks: llm::Blocks::default(),
-            conversations: Some(Box::default()),
+            stages: Some(Box::default()),
             pushed: 0,
             is_midway: false,
+            stdio: mcp::Stdio::new(false),
         }
     }
 
@@ -125,34 +153,39 @@ impl Reconstructor {
     /// then are joined late, and what went through them before is not lost.
     #[must_use]
     pub fn midway(self, is_midway: bool) -> Self {
-        Self { is_midway, ..self }
+        Self { is_midway, stdio: mcp::Stdio::new(is_midway), ..self }
     }
 
     /// Takes the next event; kinds that carry nothing to reconstruct are ignored.
     pub fn push(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
-        let mut conversations = self.conversations.take().unwrap_or_default();
-        self.take(event, &mut |finding| conversations.push(finding, findings));
-        self.conversations = Some(conversations);
+        let mut stages = self.stages.take().unwrap_or_default();
+        self.take(event, &mut |finding| stages.push(finding, findings));
+        self.stages = Some(stages);
     }
 
     /// Reports what stayed open, in the order of `conn_id`, and then what calls have to do with
     /// each other.
     pub fn finish(&mut self, findings: &mut dyn FnMut(Finding)) {
-        let mut conversations = self.conversations.take().unwrap_or_default();
-        let mut through = |finding| conversations.push(finding, findings);
+        let mut stages = self.stages.take().unwrap_or_default();
+        let mut through = |finding| stages.push(finding, findings);
         while let Some((&conn_id, _)) = self.connections.first_key_value() {
             self.end_connection(conn_id, Ending::StillOpen, &mut through);
         }
-        conversations.finish(findings);
+        self.stdio.finish(&mut through);
+        stages.finish(findings);
     }
 
     fn take(&mut self, event: &Event, findings: &mut dyn FnMut(Finding)) {
         self.pushed += 1;
         match &event.body {
+            Body::Data(data) if data.source == Source::Stdio => {
+                self.stdio.data(event.ts, event.process, data, findings);
+            }
             Body::Data(data) if data.source.is_plaintext() => {
                 self.data(event.ts, event.process, data, findings);
             }
             Body::ChannelOpen(channel) => {
+                self.stdio.open(event.process, channel);
                 if self.roles.len() >= MAX_ROLES {
                     self.roles.pop_first();
                 }
@@ -160,9 +193,13 @@ impl Reconstructor {
             }
             Body::TlsClose { conn_id } | Body::ChannelClose { conn_id, .. } => {
                 self.roles.remove(conn_id);
+                self.stdio.close(*conn_id, findings);
                 self.end_connection(*conn_id, Ending::Closed, findings);
             }
-            Body::ProcessExit(_) => self.end_process(event.process, findings),
+            Body::ProcessExit(_) => {
+                self.stdio.exit(event.process, findings);
+                self.end_process(event.process, findings);
+            }
             _ => {}
         }
     }

@@ -122,6 +122,11 @@ impl Stream {
         }
     }
 
+    /// The time of what is held next, if anything waits for what comes before it.
+    pub(crate) fn held_since(&self) -> Option<WallNanos> {
+        self.early.first_key_value().map(|(_, early)| early.ts)
+    }
+
     fn place(&mut self, offset: u64, ts: WallNanos, bytes: &[u8], sink: &mut dyn FnMut(Piece<'_>)) {
         let known = self.next_offset.saturating_sub(offset).min(bytes.len() as u64);
         let (offset, bytes) = (offset + known, &bytes[known as usize..]);

@@ -32,6 +32,7 @@ pub(super) fn print(report: &Report) -> String {
         "summary": report.summary.first().map_or(Json::Null, object),
         "agents": array(&report.agents),
         "models": array(&report.models),
+        "costs": array(&report.costs),
         "calls": array(&report.calls),
         "conversations": array(&report.conversations),
         "turns": array(&report.turns),

@@ -8,6 +8,7 @@ mod activity;
 mod cache;
 mod calls;
 mod conversations;
+mod costs;
 mod document;
 mod files;
 mod json;
@@ -81,6 +82,7 @@ pub struct Report {
     summary: Rows,
     agents: Rows,
     models: Rows,
+    costs: Rows,
     calls: Rows,
     conversations: Rows,
     turns: Rows,
@@ -178,6 +180,7 @@ impl Report {
             summary,
             agents: ask("llm_calls_agents")?,
             models: ask("llm_calls_tokens_by_model")?,
+            costs: ask("llm_calls_cost_by_model")?,
             calls: ask("llm_calls_list")?,
             conversations: ask("conversations_list")?,
             turns: ask("turns_list")?,
@@ -216,6 +219,7 @@ impl Report {
         let sections = [
             Some(overview::section(self)),
             Some(tokens::section(self)),
+            Some(costs::section(self)),
             conversations::section(self),
             tools::section(self),
             cache::section(self),

@@ -1,8 +1,8 @@
 //! The first screen: who was recorded, what it cost in all, and how far the trace can be trusted.
 
-use super::Report;
 use super::document::{Block, Section};
 use super::rows::Row;
+use super::{Report, costs};
 use crate::human::{UNKNOWN, bytes, count, counted, date_time, duration, percent, printable};
 
 /// How many agents and models are named before the rest is only counted.
@@ -24,6 +24,7 @@ pub(super) fn section(report: &Report) -> Section {
             facts.push(("API calls", calls(summary)));
             facts.push(("Tokens", tokens(summary)));
             facts.push(("Token counts", usage(summary)));
+            facts.push(("Cost", costs::total(report)));
         }
         facts.push(("Processes", processes(summary)));
     }

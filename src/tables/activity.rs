@@ -11,6 +11,7 @@ use super::loss::{LossRow, ProbeRow};
 use super::process::ProcessRow;
 use super::sample::SampleRow;
 use crate::event::{Body, Event, ProcessId};
+use crate::price::Prices;
 use crate::reconstruct::finding::{Completeness, LlmCall, PartialReason};
 use crate::time::WallNanos;
 
@@ -137,10 +138,15 @@ impl Activity {
         std::iter::successors(Some(process), |at| self.parents[*at]).take(MAX_ANCESTORS)
     }
 
-    /// Joins calls with the names and the activity of their processes, and with what is at the other
-    /// end of their connections.
+    /// Joins calls with the names and the activity of their processes, with what is at the other
+    /// end of their connections, and with what they cost where `prices` are given.
     #[must_use]
-    pub fn call_rows(&self, calls: &[LlmCall], channels: &Channels) -> Vec<CallRow> {
+    pub fn call_rows(
+        &self,
+        calls: &[LlmCall],
+        channels: &Channels,
+        prices: Option<&Prices>,
+    ) -> Vec<CallRow> {
         let row = |call: &LlmCall| {
             let process = call.exchange.process.and_then(|id| self.index.get(&id).copied());
             let name = process.and_then(|at| self.processes[at].name()).map(String::from);
@@ -149,6 +155,7 @@ impl Activity {
                 avg_cpu_percent: process.and_then(|at| self.cpu_during(call, at)),
                 peak_rss_bytes: process.and_then(|at| self.peak_rss_during(call, at)),
                 peer: channels.peer(call.exchange.conn_id),
+                cost: prices.map(|prices| prices.cost(call)).unwrap_or_default(),
                 call: call.clone(),
             }
         };
@@ -381,8 +388,11 @@ mod tests {
             fork(child, 1),
             exit(13, child, 2),
         ];
-        let row =
-            &activity(&events).call_rows(&[call(1, agent, 10, Some(15))], &Channels::default())[0];
+        let row = &activity(&events).call_rows(
+            &[call(1, agent, 10, Some(15))],
+            &Channels::default(),
+            None,
+        )[0];
         assert_eq!(row.avg_cpu_percent, Some((1.0 + 2.0) / 5.0 * 100.0));
         assert_eq!(row.agent.as_deref(), Some("worker"));
     }
@@ -399,8 +409,9 @@ mod tests {
             sample(12, agent, 0, 200),
             sample(30, agent, 0, 900),
         ];
-        let rss =
-            |call| activity(&events).call_rows(&[call], &Channels::default())[0].peak_rss_bytes;
+        let rss = |call| {
+            activity(&events).call_rows(&[call], &Channels::default(), None)[0].peak_rss_bytes
+        };
         assert_eq!(rss(call(1, agent, 10, Some(20))), Some(1100));
         assert_eq!(rss(call(1, agent, 11, Some(20))), Some(200));
         assert_eq!(rss(call(1, agent, 1, Some(2))), None);

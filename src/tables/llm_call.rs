@@ -3,6 +3,7 @@
 use super::channel::Peer;
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
 use super::http::{completeness_reason, duration_ms};
+use crate::price::Cost;
 use crate::reconstruct::finding::{Completeness, LlmCall};
 
 /// A call and what became known of it beside the network.
@@ -18,6 +19,8 @@ pub struct CallRow {
     pub peak_rss_bytes: Option<u64>,
     /// What is at the other end of its connection.
     pub peer: Peer,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 const NO_PROCESS: &str = "the process is not known";
@@ -30,6 +33,11 @@ const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
 
 const NO_CONTEXT: &str = "not all of the request was captured and understood";
+const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
+
+/// The columns that need prices, which take a moment to look up.
+pub const PRICE_COLUMNS: [&str; 6] =
+    ["cost_usd", "price_source", "price_date", "price_model", "price_terms", "unpriced_reason"];
 
 /// One row per request to a model.
 pub const LLM_CALLS: Table<CallRow> = Table {
@@ -291,6 +299,48 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             Cell::Float(|x| x.call.retry_after_ms),
             "How long the provider asks to wait before the next try.",
             "it does not ask to wait",
+        ),
+        Column::measured(
+            "cost_usd",
+            "USD",
+            Cell::Float(|x| x.cost.usd),
+            "What it cost at list prices at start_ts (docs/PRICES.md), or what the provider says it \
+             cost; at least this where usage_state is partial.",
+            NO_PRICE,
+        ),
+        Column::new(
+            "price_source",
+            Cell::Text(|x| opt_text(&x.cost.source)),
+            "Where the price is from: reported (by the provider), free (token counting, and requests \
+             refused with an error status), the name and version of the built-in list, or the name \
+             of the file given with --prices.",
+            NO_PRICE,
+        ),
+        Column::new(
+            "price_date",
+            Cell::Text(|x| opt_text(&x.cost.date)),
+            "Date of the price list, YYYY-MM-DD.",
+            "there is no price for it, or the price is of no list",
+        ),
+        Column::new(
+            "price_model",
+            Cell::Text(|x| opt_text(&x.cost.model)),
+            "Entries of the price list that were used: provider/model.",
+            "there is no price for it, or the price is of no list",
+        ),
+        Column::new(
+            "price_terms",
+            Cell::Text(|x| opt_text(&x.cost.terms)),
+            "What the price is for: the service tier (standard, flex, priority, fast, batch) and what \
+             comes on top.",
+            "there is no price for it, or the price is of no list",
+        ),
+        Column::new(
+            "unpriced_reason",
+            Cell::Text(|x| x.cost.unpriced.and_then(|reason| text(reason.as_str()))),
+            "Why there is no cost: usage (no token counts), provider or model (not in the list), tier \
+             (no price for it at the time), counts (contradictory, or of a kind without a price).",
+            "the cost is known",
         ),
         Column::measured(
             "request_body_bytes",

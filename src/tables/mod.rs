@@ -43,7 +43,7 @@ pub use file::{FILE_KINDS, FILES, FileRow, Files};
 pub use file_op::{FILE_OPS, FileOpRow};
 pub use http::{HTTP, HttpRow, STREAM_EVENTS};
 pub use limit::LIMITS;
-pub use llm_call::{CallRow, LLM_CALLS};
+pub use llm_call::{CallRow, LLM_CALLS, PRICE_COLUMNS};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
 pub use message::{MESSAGES, MessageRow};
 pub use process::{PROCESSES, ProcessRow};

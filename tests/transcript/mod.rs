@@ -26,6 +26,12 @@ pub(crate) enum Step {
         role: Role,
         ts: WallNanos,
     },
+    /// The connection is a pipe or socket pair between programs.
+    Stdio {
+        channel: Channel,
+        process: ProcessId,
+        ts: WallNanos,
+    },
     Call {
         conn_id: u64,
         direction: Direction,
@@ -44,6 +50,7 @@ pub(crate) enum Step {
         ts: WallNanos,
     },
     Exit {
+        process: ProcessId,
         ts: WallNanos,
     },
 }
@@ -72,7 +79,11 @@ pub(crate) enum Cut<'a> {
 }
 
 pub(crate) fn process() -> ProcessId {
-    ProcessId { pid: 42, start_ts: WallNanos(START.0 - 1_000_000_000) }
+    process_of(42)
+}
+
+fn process_of(pid: u32) -> ProcessId {
+    ProcessId { pid, start_ts: WallNanos(START.0 - 1_000_000_000) }
 }
 
 /// Parses a transcript; panics with the line number where it is wrong.
@@ -89,9 +100,15 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let mut words = line.split(' ');
         let verb = words.next().unwrap_or_default();
         let (mut conn_id, mut elapsed_ms, mut lost, mut unseen) = (1, 1.0, 0, 0);
-        let (mut role, mut fate) = (None, Fate::Seen);
+        let (mut role, mut pid, mut fd, mut addresses) = (None, 42, None, Vec::new());
+        let mut fate = Fate::Seen;
         for word in words {
             match word.split_at(1) {
+                _ if verb == "stdio" && word.starts_with("fd=") => {
+                    fd = word[3..].parse().ok();
+                }
+                _ if verb == "stdio" && word.contains(':') => addresses.push(word.to_owned()),
+                ("%", number) => pid = number.parse().unwrap(),
                 _ if verb == "socket" && Role::from_name(word).is_some() => {
                     role = Role::from_name(word);
                 }
@@ -117,11 +134,28 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
                 steps.push(Step::Close { conn_id, ts: now });
                 continue;
             }
-            "exit" => {
-                steps.push(Step::Exit { ts: now });
+            "stdio" => {
+                let fd = fd.unwrap_or_else(|| wrong("expected fd=NUMBER"));
+                let Some(local) = addresses.first() else { wrong("expected an address") };
+                let (local_addr, remote_addr) = (local.clone(), addresses.last().cloned());
+                let is_pipe = local.starts_with("pipe");
+                let channel = Channel {
+                    conn_id,
+                    channel_type: if is_pipe { ChannelType::Pipe } else { ChannelType::Unix },
+                    role: Role::Inherited,
+                    fd,
+                    local_addr: Some(local_addr),
+                    remote_addr,
+                    errno: 0,
+                };
+                steps.push(Step::Stdio { channel, process: process_of(pid), ts: now });
                 continue;
             }
-            _ => wrong("expected >>>, <<<, socket, close or exit"),
+            "exit" => {
+                steps.push(Step::Exit { process: process_of(pid), ts: now });
+                continue;
+            }
+            _ => wrong("expected >>>, <<<, socket, stdio, close or exit"),
         };
         if unseen > 0 {
             steps.push(Step::Unseen { conn_id, direction, bytes: unseen });
@@ -130,7 +164,7 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
         let mut content = Vec::new();
         let is_content = |line: &str| {
             !line.is_empty()
-                && !["#", ">>>", "<<<", "socket", "close", "exit"]
+                && !["#", ">>>", "<<<", "socket", "stdio", "close", "exit"]
                     .iter()
                     .any(|s| line.starts_with(s))
         };
@@ -160,22 +194,30 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
     let mut offsets = std::collections::HashMap::new();
     let mut number = 0;
     let mut must_split = false;
-    let mut sockets = std::collections::HashSet::new();
+    let mut channels = std::collections::HashMap::new();
     for step in steps {
         match step {
             Step::Socket { conn_id, role, ts } => {
-                sockets.insert(*conn_id);
+                channels.insert(*conn_id, (Source::Socket, process(), None));
                 events.push(event(*ts, Body::ChannelOpen(channel(*conn_id, *role))));
+            }
+            Step::Stdio { channel, process, ts } => {
+                channels.insert(channel.conn_id, (Source::Stdio, *process, Some(channel.fd)));
+                events.push(event_of(*process, *ts, Body::ChannelOpen(channel.clone())));
             }
             Step::Close { conn_id, ts } => {
                 let conn_id = *conn_id;
-                let body = match sockets.contains(&conn_id) {
-                    true => Body::ChannelClose { conn_id, read_bytes: 0, written_bytes: 0 },
-                    false => Body::TlsClose { conn_id },
+                let (body, of) = match channels.get(&conn_id) {
+                    Some((_, of, _)) => {
+                        (Body::ChannelClose { conn_id, read_bytes: 0, written_bytes: 0 }, *of)
+                    }
+                    None => (Body::TlsClose { conn_id }, process()),
                 };
-                events.push(event(*ts, body));
+                events.push(event_of(of, *ts, body));
             }
-            Step::Exit { ts } => events.push(event(*ts, Body::ProcessExit(Exit::default()))),
+            Step::Exit { process, ts } => {
+                events.push(event_of(*process, *ts, Body::ProcessExit(Exit::default())));
+            }
             Step::Unseen { conn_id, direction, bytes } => {
                 *offsets.entry((*conn_id, *direction)).or_default() += bytes;
                 must_split = true;
@@ -191,9 +233,13 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
                 if !joined {
                     for range in cuts(bytes.len(), cut, &mut number) {
                         let is_last = range.end == bytes.len();
-                        let is_socket = sockets.contains(conn_id);
+                        let (source, of, fd) = channels.get(conn_id).copied().unwrap_or((
+                            Source::Tls,
+                            process(),
+                            None,
+                        ));
                         let part = StreamData {
-                            source: if is_socket { Source::Socket } else { Source::Tls },
+                            source,
                             conn_id: *conn_id,
                             direction: *direction,
                             stream_offset: *offset + range.start as u64,
@@ -201,11 +247,11 @@ pub(crate) fn events(steps: &[Step], cut: Cut<'_>) -> Vec<Event> {
                             lost_bytes: if is_last { *lost } else { 0 },
                             data: bytes[range].to_vec(),
                             library: "openssl".to_owned(),
-                            fd: None,
+                            fd,
                             call_ts: Vec::new(),
                             call_bytes: Vec::new(),
                         };
-                        events.push(event(*ts, Body::Data(part)));
+                        events.push(event_of(of, *ts, Body::Data(part)));
                     }
                 }
                 *offset += bytes.len() as u64 + lost;
@@ -228,7 +274,12 @@ fn channel(conn_id: u64, role: Role) -> Channel {
 }
 
 fn event(ts: WallNanos, body: Body) -> Event {
-    Event { ts, process: Some(process()), tid: Some(42), comm: Some("agent".to_owned()), body }
+    event_of(process(), ts, body)
+}
+
+fn event_of(process: ProcessId, ts: WallNanos, body: Body) -> Event {
+    let comm = Some("agent".to_owned());
+    Event { ts, process: Some(process), tid: Some(process.pid), comm, body }
 }
 
 /// Adds a call to the event before it, if that is of the same stream and nothing of it is lost.

@@ -7,8 +7,8 @@ mod conversation;
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
-    Block, CallClass, Completeness, Exchange, Finding, Header, Limit, LlmCall, Perspective,
-    StreamEvent,
+    Block, CallClass, Completeness, Exchange, Finding, Header, Limit, LlmCall, McpCall,
+    Perspective, StreamEvent,
 };
 use agentsight::time::WallNanos;
 
@@ -30,6 +30,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::CacheBreak(found) => conversation::cache_break(&mut out, found),
             Finding::Turn(found) => conversation::turn(&mut out, found),
             Finding::Conversation(found) => conversation::conversation(&mut out, found),
+            Finding::McpCall(found) => mcp_call(&mut out, found),
             other => writeln!(out, "{other:?}").unwrap(),
         }
     }
@@ -149,6 +150,34 @@ fn limit(out: &mut String, found: &Limit) {
     line(out, "used_percent", found.used_percent);
     line(out, "reset_ts", found.reset_ts.map(|ts| ts.0));
     line(out, "status", found.status.as_ref());
+}
+
+fn mcp_call(out: &mut String, found: &McpCall) {
+    let id = found.request_id.as_deref().unwrap_or("-");
+    writeln!(out, "mcp_call {id} {}", found.method).unwrap();
+    line(out, "conn_id", Some(found.conn_id));
+    line(out, "http_id", found.http_id);
+    line(out, "transport", Some(found.transport));
+    line(out, "client_pid", found.client.map(|process| process.pid));
+    line(out, "server_pid", found.server.map(|process| process.pid));
+    line(out, "server_name", found.server_name.as_ref());
+    line(out, "session_id", found.session_id.as_ref());
+    line(out, "protocol_version", found.protocol_version.as_ref());
+    line(out, "is_from_server", Some("yes").filter(|_| found.is_from_server));
+    line(out, "target", found.target.as_ref());
+    line(out, "params", found.params.as_ref());
+    line(out, "result", found.result.as_ref());
+    line(out, "error_code", found.error_code);
+    line(out, "error_message", found.error_message.as_ref());
+    line(out, "is_error", found.is_error);
+    line(out, "is_cancelled", Some("yes").filter(|_| found.is_cancelled));
+    line(out, "is_cut", Some("yes").filter(|_| found.is_cut));
+    line(out, "start_ms", ms(Some(found.start_ts)));
+    line(out, "end_ms", ms(found.end_ts));
+    line(out, "request_bytes", Some(found.request_bytes));
+    line(out, "response_bytes", found.response_bytes);
+    line(out, "progress", Some(found.progress).filter(|progress| *progress > 0));
+    line(out, "partial", found.partial.map(|reason| reason.as_str()));
 }
 
 fn line(out: &mut String, name: &str, value: Option<impl std::fmt::Display>) {

@@ -308,6 +308,8 @@ pub struct McpCall {
     pub server: Option<ProcessId>,
     /// The server's own name, from its answer to `initialize` or `server/discover`.
     pub server_name: Option<String>,
+    /// Id of the session that the server gave out, over HTTP until revision 2025-11-25.
+    pub session_id: Option<String>,
     /// Revision of the protocol spoken, such as `2025-11-25`.
     pub protocol_version: Option<String>,
     /// Id of the request as JSON text; `None` for a notification.
@@ -324,10 +326,14 @@ pub struct McpCall {
     pub result: Option<String>,
     /// Code of a JSON-RPC error.
     pub error_code: Option<i64>,
-    /// Message of a JSON-RPC error.
+    /// Message of a JSON-RPC error, or the HTTP status where there is no other answer.
     pub error_message: Option<String>,
     /// `isError` of a tool's result.
     pub is_error: Option<bool>,
+    /// Whether the one who asked took the request back; `end_ts` is when.
+    pub is_cancelled: bool,
+    /// Whether `params` or `result` are cut because they are longer than the 64 KiB that are kept.
+    pub is_cut: bool,
     /// Last byte of the request.
     pub start_ts: WallNanos,
     /// Last byte of the answer.

@@ -3,6 +3,8 @@
 //! Lenient where real peers are (bare line feeds, spaces before a colon, folded fields), strict in
 //! that a head which still does not parse is malformed. Fed by [`super::reader`].
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 use crate::reconstruct::finding::Header;
@@ -81,27 +83,27 @@ impl HeadBuffer {
 
     /// Reads the bytes as a request head.
     pub(crate) fn request(&self) -> Option<RequestHead> {
-        parse_request(&self.bytes)
+        parse_request(&unfold(&self.bytes))
     }
 
     /// Reads the bytes as a response head.
     pub(crate) fn response(&self) -> Option<ResponseHead> {
-        parse_response(&self.bytes)
+        parse_response(&unfold(&self.bytes))
     }
 
     /// Reads the bytes as a trailer section; what does not parse is left out.
     pub(crate) fn trailers(&self) -> Vec<Header> {
-        parse_trailers(&self.bytes).unwrap_or_default()
+        parse_trailers(&unfold(&self.bytes)).unwrap_or_default()
     }
 
     /// Reads the whole lines of a head that was cut.
     pub(crate) fn cut_request(&self) -> Option<RequestHead> {
-        parse_request(&self.whole_lines()?)
+        parse_request(&unfold(&self.whole_lines()?))
     }
 
     /// Reads the whole lines of a head that was cut.
     pub(crate) fn cut_response(&self) -> Option<ResponseHead> {
-        parse_response(&self.whole_lines()?)
+        parse_response(&unfold(&self.whole_lines()?))
     }
 
     fn whole_lines(&self) -> Option<Vec<u8>> {
@@ -110,6 +112,30 @@ impl HeadBuffer {
         lines.extend_from_slice(b"\r\n");
         Some(lines)
     }
+}
+
+/// Joins fields that go on in a line which begins with white space: a space takes the place of the line
+/// end (RFC 9112 section 5.2). Such a line right behind the first one continues nothing (section 2.2).
+fn unfold(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let first_end = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let is_fold = |end: usize| matches!(bytes.get(end + 1), Some(b' ' | b'\t'));
+    if !memchr::memchr_iter(b'\n', &bytes[first_end..]).any(|end| is_fold(first_end + end)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut unfolded = bytes[..first_end].to_vec();
+    let mut at = first_end;
+    while let Some(line_bytes) = memchr(b'\n', &bytes[at..]) {
+        let end = at + line_bytes;
+        unfolded.extend_from_slice(&bytes[at..=end]);
+        at = end + 1;
+        if is_fold(end) {
+            unfolded.truncate(unfolded.trim_ascii_end().len());
+            unfolded.push(b' ');
+            at += bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        }
+    }
+    unfolded.extend_from_slice(&bytes[at..]);
+    Cow::Owned(unfolded)
 }
 
 fn parser() -> httparse::ParserConfig {
@@ -224,6 +250,15 @@ mod tests {
         let head = buffer.response().unwrap();
         assert_eq!((head.status, head.version), (404, "1.0"));
         assert_eq!(values(&head.headers, "c").collect::<Vec<_>>(), ["\u{fffd}"]);
+    }
+
+    #[test]
+    fn folded_fields_are_joined() {
+        let head = b"GET / HTTP/1.1\r\nA: one\r\n  two \r\n\tthree\r\nB: c\n d\n\r\n";
+        let head = collect(head).0.request().unwrap();
+        let expected = [("A", "one two three"), ("B", "c d")];
+        assert_eq!(head.headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(matches!(unfold(b"GET / HTTP/1.1\n odd\nA: b\n\n"), Cow::Borrowed(_)));
     }
 
     #[test]

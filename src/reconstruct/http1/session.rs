@@ -55,7 +55,8 @@ pub(crate) struct Session {
     /// What the connection changes to, once the current part has been dealt with.
     switch: Option<Upgrade>,
     /// What was taken by then and belongs to that.
-    unread: Vec<(Side, Unread)>,
+    unread_requests: Vec<Unread>,
+    unread_responses: Vec<Unread>,
 }
 
 /// How much a session holds.
@@ -106,7 +107,8 @@ impl Session {
             requested: false,
             opaque: false,
             switch: None,
-            unread: Vec::new(),
+            unread_requests: Vec::new(),
+            unread_responses: Vec::new(),
         }
     }
 
@@ -161,12 +163,21 @@ impl Session {
 
     fn take_switch(&mut self) -> Option<Then> {
         let to = self.switch.take()?;
-        let mut unread = std::mem::take(&mut self.unread);
-        while let Some(piece) = self.after_upgrade.pop() {
-            unread.push((Side::Request, piece));
-        }
-        while let Some(piece) = self.waiting.pop() {
-            unread.push((Side::Response, piece));
+        // What was taken off a direction last comes before what still waits.
+        let mut requests: VecDeque<_> = std::mem::take(&mut self.unread_requests).into();
+        requests.append(&mut std::mem::take(&mut self.after_upgrade).pieces);
+        let mut responses: VecDeque<_> = std::mem::take(&mut self.unread_responses).into();
+        responses.append(&mut std::mem::take(&mut self.waiting).pieces);
+        let mut unread = Vec::with_capacity(requests.len() + responses.len());
+        // As they came, each direction in its order.
+        while let Some(side) = match (requests.front(), responses.front()) {
+            (Some(request), Some(response)) if request.ts < response.ts => Some(Side::Request),
+            (_, Some(_)) => Some(Side::Response),
+            (Some(_), None) => Some(Side::Request),
+            (None, None) => None,
+        } {
+            let queue = if side == Side::Request { &mut requests } else { &mut responses };
+            unread.extend(queue.pop_front().map(|piece| (side, piece)));
         }
         Some(Then::Switch(Box::new(Switch { to, unread })))
     }
@@ -264,14 +275,16 @@ impl Session {
     /// Puts aside what a direction has not read when the protocol changes.
     fn leave_unread(&mut self, side: Side, input: Input<'_>) {
         if self.switch.is_some() {
-            let reader = match side {
-                Side::Request => &mut self.requests,
-                Side::Response => &mut self.responses,
+            let (reader, unread) = match side {
+                Side::Request => (&mut self.requests, &mut self.unread_requests),
+                Side::Response => (&mut self.responses, &mut self.unread_responses),
             };
-            let unread = reader.rest(input).into_iter().map(|(ts, bytes)| {
-                (side, Unread::from(Piece { ts, content: Content::Data(&bytes) }))
-            });
-            self.unread.extend(unread);
+            unread.extend(
+                reader
+                    .rest(input)
+                    .into_iter()
+                    .map(|(ts, bytes)| Unread::from(Piece { ts, content: Content::Data(&bytes) })),
+            );
         }
     }
 
@@ -488,6 +501,10 @@ impl Session {
         let framing = read_head(exchange, ts, head);
         self.responses.frame(framing);
         match (framing, upgrade) {
+            (Framing::Tunnel, Some(framing::Upgrade::WebSocket)) => {
+                let exchange = self.exchanges.remove(at);
+                self.switch = exchange.map(|exchange| Upgrade::WebSocket(Box::new(exchange)));
+            }
             (Framing::Tunnel, _) => self.become_opaque(),
             _ => {}
         }

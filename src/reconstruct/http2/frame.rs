@@ -97,15 +97,15 @@ impl Header {
             _ => return false,
         };
         let is_usual = match self.kind {
-            // Clients number their streams odd; what servers push is even (RFC 9113 section 5.1.1).
             DATA => self.flags != 0 || self.length_bytes > 0,
             HEADERS => self.length_bytes as usize > self.prefix_bytes(),
             SETTINGS => self.length_bytes <= 20 * 6,
             GOAWAY => self.length_bytes <= 1024,
             _ => true,
         };
-        // Streams are numbered from 1 upwards: one that is used for long has some thousands.
-        let is_low = self.stream_id < 1 << 24;
+        // Streams are numbered from 1 upwards: one that is used for long has some thousands. Those of
+        // clients are odd, those that servers push even (RFC 9113 section 5.1.1), which is rare.
+        let is_low = self.stream_id == 0 || (self.stream_id % 2 == 1 && self.stream_id < 1 << 24);
         self.is_valid()
             && is_usual
             && is_low

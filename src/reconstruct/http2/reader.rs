@@ -80,6 +80,8 @@ pub(crate) struct Reader {
     last_ts: WallNanos,
     /// A frame has been read.
     begun: bool,
+    /// The highest stream a frame was of.
+    max_stream_id: u32,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl Reader {
             block: None,
             last_ts: WallNanos(0),
             begun: false,
+            max_stream_id: 0,
         }
     }
 
@@ -184,7 +187,9 @@ impl Reader {
         self.last_ts = ts;
         while !rest.is_empty() {
             if let State::Lost(resync) = &mut self.state {
-                let Some(found) = resync.push(ts, rest, &mut probe) else { return };
+                let max_stream_id = self.max_stream_id;
+                let probe = &mut |place: Place<'_>| probe(place, max_stream_id);
+                let Some(found) = resync.push(ts, rest, probe) else { return };
                 self.state = State::Header;
                 for (ts, bytes) in found {
                     self.bytes(ts, &bytes, sink);
@@ -199,13 +204,15 @@ impl Reader {
     fn step(&mut self, ts: WallNanos, rest: &mut &[u8], sink: Sink<'_>) {
         match &mut self.state {
             State::Preface(seen) => {
-                let taken = take(rest, (frame::PREFACE.len() - *seen) as u64);
-                let expected = &frame::PREFACE[*seen..*seen + taken.len()];
-                *seen += taken.len();
-                if taken != expected {
-                    self.lose(ts, PartialReason::Malformed, sink);
-                } else if *seen == frame::PREFACE.len() {
+                let expected = &frame::PREFACE[*seen..];
+                let equal = rest.iter().zip(expected).take_while(|(byte, of)| byte == of).count();
+                *seen += equal;
+                take(rest, equal as u64);
+                if *seen == frame::PREFACE.len() {
                     self.state = State::Header;
+                } else if !rest.is_empty() {
+                    take(rest, 1);
+                    self.lose(ts, PartialReason::Malformed, sink);
                 }
             }
             State::Header => {
@@ -283,6 +290,7 @@ impl Reader {
             return;
         }
         self.begun = true;
+        self.max_stream_id = self.max_stream_id.max(header.stream_id);
         match header.kind {
             frame::DATA => {
                 let padding = if header.has(frame::PADDED) { None } else { Some(0) };
@@ -500,6 +508,9 @@ impl Block {
     }
 }
 
+/// By how much the number of a stream may grow while frames are missing.
+const MAX_STEP: u32 = 1 << 12;
+
 /// What is kept of frames that are neither content nor headers: the last stream id of GOAWAY.
 const CONTROL_BYTES: usize = 4;
 
@@ -524,13 +535,16 @@ fn fragment<'a>(header: &Header, payload: &'a [u8]) -> Option<&'a [u8]> {
 
 /// Whether a frame begins here: it looks like one, and so does what comes right after it. At the
 /// beginning of a call the first of these is enough, since frames rarely begin anywhere else.
-fn probe(place: Place<'_>) -> Probe {
+/// `max_stream_id` is the highest stream seen so far, 0 if there is none.
+fn probe(place: Place<'_>, max_stream_id: u32) -> Probe {
     // Frames of 64 KiB and more do not count as plausible.
     if place.bytes[0] != 0 {
         return Probe::Other;
     }
+    let is_near = |id: u32| max_stream_id == 0 || id <= max_stream_id.saturating_add(MAX_STEP);
+    let is_plausible = |header: &Header| header.is_plausible() && is_near(header.stream_id);
     let Some(header) = Header::parse(place.bytes) else { return Probe::Undecided };
-    if !header.is_plausible() {
+    if !is_plausible(&header) {
         return Probe::Other;
     }
     if place.at_call {
@@ -539,7 +553,7 @@ fn probe(place: Place<'_>) -> Probe {
     let next_at = frame::HEADER_BYTES + header.length_bytes as usize;
     match place.bytes.get(next_at..).map(Header::parse) {
         None | Some(None) => Probe::Undecided,
-        Some(Some(next)) if next.is_plausible() => Probe::Frame,
+        Some(Some(next)) if is_plausible(&next) => Probe::Frame,
         Some(Some(_)) => Probe::Other,
     }
 }

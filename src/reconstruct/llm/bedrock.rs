@@ -165,6 +165,13 @@ pub(super) fn invocation_metrics(reply: &mut Reply, metrics: &Value) {
     reply.usage_final = true;
 }
 
+/// The type of an error from the head of a refusal: REST-JSON services of AWS tell it there, followed
+/// by a namespace that clients drop (Smithy, AWS restJson1: operation error serialization).
+pub(super) fn error_header(headers: &[Header]) -> Option<String> {
+    let kind = values(headers, "x-amzn-errortype").next()?;
+    kind.split(':').next().map(str::trim).filter(|kind| !kind.is_empty()).map(str::to_owned)
+}
+
 /// The same from the head of a response without streaming.
 pub(super) fn token_headers(reply: &mut Reply, headers: &[Header]) {
     let names = [

@@ -30,6 +30,7 @@ mod other;
 mod provider;
 mod reply;
 mod request;
+pub(crate) mod websocket;
 
 use serde_json::{Map, Value};
 
@@ -345,9 +346,11 @@ impl Observer {
         let correlation = correlation::with_body(head, &self.request);
         let (request, is_request_whole, request_digest) = self.request.into_content();
         let reply = self.reply;
+        let is_aws = matches!(endpoint.api, Api::BedrockInvoke | Api::BedrockConverse);
+        let aws_error = || is_aws.then(|| bedrock::error_header(&exchange.response_headers))?;
         Some(LlmCall {
             agent: user_agent.and_then(agent),
-            error_type: reply.error_type,
+            error_type: reply.error_type.or_else(aws_error),
             request_model: request_model.or(endpoint.model),
             model: reply.model,
             stop_reason: reply.stop_reason,

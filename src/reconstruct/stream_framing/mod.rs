@@ -13,7 +13,7 @@ pub(crate) mod sse;
 use std::borrow::Cow;
 
 /// Longest event kept; the rest of a longer one is dropped, and the event with it.
-const MAX_EVENT_BYTES: usize = 64 << 20;
+pub(crate) const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// An event of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
