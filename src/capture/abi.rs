@@ -588,7 +588,7 @@ pub const CLASS_KINDS: [&str; CLASS_COUNT] = [
 pub const LOSS_CAUSES: [&str; LOSS_COUNT] =
     ["ring_full", "copy_fault", "truncated", "map_full", "bypassed"];
 
-#[cfg(test)]
+#[cfg(all(test, feature = "record"))]
 pub(super) use tests::assert_mirrors;
 
 #[cfg(test)]

@@ -373,6 +373,14 @@ mod tests {
           \xff{\"result\":{\"serverInfo\":{\"name\":\"s\"}},\"jsonrpc\":\"2.0\",\"id\":0}\n\
           \xff[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"a\"}}]\n\
           \xff{\"result\":{\"a\":[\xfe\"jsonrpc\":\"2.0\",\"id\":1}\n",
+        br#"{"model":"m","system":"s","messages":[{"role":"user","content":[{"type":"text","text":"a"},
+          {"type":"tool_use","id":"t","input":{}}]}],"tools":[{"name":"n"}],"content":[{"type":"x"}]}"#,
+        br#"{"type":"response.completed","input":[{"type":"message","content":"a"}],"response":{"id":"r",
+          "output":[{"type":"reasoning"},{"type":"function_call"}],"usage":{"input_tokens":1}}}"#,
+        br#"{"request":{"contents":[{"parts":[{"text":"a"}]}]},"candidates":[{"content":{"parts":[
+          {"functionCall":{}},{"text":"b"}]},"finishReason":"STOP"}],"usageMetadata":{}}"#,
+        br#"{"contentBlockIndex":1,"delta":{"text":"a","toolUse":{"input":"{"}},"bytes":"e30=","usage":{},
+          "toolConfig":{"tools":[{}]},"message":{"content":"c","tool_calls":[{}]},"done":true}"#,
     ];
 
     fn run(bytes: &[u8]) {

@@ -31,7 +31,6 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             Finding::Turn(found) => conversation::turn(&mut out, found),
             Finding::Conversation(found) => conversation::conversation(&mut out, found),
             Finding::McpCall(found) => mcp_call(&mut out, found),
-            other => writeln!(out, "{other:?}").unwrap(),
         }
     }
     out

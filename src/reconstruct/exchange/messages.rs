@@ -100,13 +100,20 @@ impl Builder {
     /// A message of the server comes after the answer; it is told of here, and counts for nothing.
     pub(crate) fn later_message(&mut self, message: Message<'_>, findings: Findings<'_>) {
         let next_seq = &mut self.next_message;
-        let observer = self.observer.as_mut();
-        stream_event(self.found.http_id, next_seq, message.ts, message.item, observer, findings);
+        let watchers = (self.observer.as_mut(), None);
+        stream_event(self.found.http_id, next_seq, message.ts, message.item, watchers, findings);
     }
 
     /// A further message of the client belongs to this exchange.
     pub(crate) fn client_message(&mut self, message: Message<'_>, findings: Findings<'_>) {
         let next_seq = &mut self.next_message;
-        stream_event(self.found.http_id, next_seq, message.ts, message.item, None, findings);
+        stream_event(
+            self.found.http_id,
+            next_seq,
+            message.ts,
+            message.item,
+            (None, None),
+            findings,
+        );
     }
 }

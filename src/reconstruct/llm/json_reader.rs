@@ -183,7 +183,11 @@ impl Reader {
             (State::AfterValue, b',') => State::BeforeName,
             (State::AfterValue | State::BeforeName, b'}') if self.list.is_none() => {
                 self.open.pop();
-                if self.open.is_empty() { State::Ended } else { State::AfterValue }
+                if !self.open.is_empty() {
+                    return State::AfterValue;
+                }
+                self.value.held = Vec::new();
+                State::Ended
             }
             _ => State::Lost,
         }
@@ -248,8 +252,9 @@ impl Reader {
         let (length, has_ended) = self.value.scan(bytes);
         let (last, rest) = bytes.split_at(length);
         if !has_ended {
-            if !matches!(self.wanted, Wanted::Nothing) {
-                self.value.hold(last, self.wanted.max_bytes());
+            match self.wanted {
+                Wanted::Nothing => {}
+                wanted => self.value.hold(last, wanted.max_bytes(), wanted.is_element()),
             }
             return rest;
         }
@@ -270,6 +275,10 @@ impl Reader {
 }
 
 impl Wanted {
+    fn is_element(self) -> bool {
+        matches!(self, Self::Element { .. })
+    }
+
     fn max_bytes(self) -> usize {
         match self {
             Self::Nothing => 0,
@@ -346,10 +355,10 @@ impl Value {
         bytes.len()
     }
 
-    /// Keeps bytes for what follows them.
-    fn hold(&mut self, bytes: &[u8], max_bytes: usize) {
+    /// Keeps bytes for what follows them; an element longer than that is hashed as it comes.
+    fn hold(&mut self, bytes: &[u8], max_bytes: usize, is_element: bool) {
         let room = max_bytes - self.held.len();
-        if bytes.len() > room {
+        if bytes.len() > room && is_element {
             let before = &self.held;
             let hash = self.hash.get_or_insert_with(|| {
                 let mut hash = blake3::Hasher::new();
@@ -368,7 +377,7 @@ impl Value {
     fn end(&mut self, last: &[u8], max_bytes: usize, is_element: bool, sink: Sink<'_>) {
         let is_short = self.bytes == 0 && last.len() <= max_bytes;
         if !is_short {
-            self.hold(last, max_bytes);
+            self.hold(last, max_bytes, is_element);
         }
         let json = if is_short { last } else { &self.held };
         let bytes = if is_short { last.len() as u64 } else { self.bytes };

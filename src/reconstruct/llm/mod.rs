@@ -42,7 +42,7 @@ use self::reply::{Reply, Said};
 use self::request::Request;
 use super::exchange::Findings;
 use super::finding::{
-    BlockRef, CallClass, Content, Exchange, Finding, LlmCall, Placement, Usage, UsageState,
+    BlockRef, CallClass, Content, Exchange, Finding, Header, LlmCall, Placement, Usage, UsageState,
 };
 use super::http1::head::{RequestHead, ResponseHead, values};
 use crate::time::WallNanos;
@@ -63,6 +63,8 @@ pub(crate) struct Observer {
     call_id: u64,
     endpoint: Endpoint,
     request: Request,
+    /// Of the request that made the connection a WebSocket; messages have no head of their own.
+    upgrade_headers: Vec<Header>,
     /// How the response comes, once its head tells.
     transport: Option<&'static str>,
     /// Reads a response that is one JSON text.
@@ -247,6 +249,7 @@ impl Observer {
         Self {
             call_id,
             request: Request::new(api, has_model, endpoint.is_proven),
+            upgrade_headers: Vec::new(),
             transport: None,
             response: Reader::new(api.response_fields()),
             response_fields: Map::new(),
@@ -329,8 +332,8 @@ impl Observer {
             }
             self.endpoint.api.response(&mut self.reply, &fields, response_ts);
         }
-        if self.endpoint.api == Api::BedrockInvoke {
-            bedrock::token_headers(&mut self.reply, &exchange.response_headers);
+        if matches!(self.endpoint.api, Api::BedrockInvoke | Api::BedrockConverse) {
+            bedrock::response_headers(&mut self.reply, &exchange.response_headers);
         }
         let response = self.response_blocks(findings);
         self.tell_limits(&exchange, findings);
@@ -339,18 +342,20 @@ impl Observer {
         let retry_after_ms = limits::retry_after_ms(response_ts, &exchange.response_headers);
         let (request_tier, class) = (self.request_tier(), self.class());
         let id = |name| values(&exchange.response_headers, name).next().map(str::to_owned);
-        let user_agent = values(&exchange.request_headers, "user-agent").next();
-        let head = correlation::of_head(&exchange.request_headers);
+        let head = match &*self.upgrade_headers {
+            [] => &exchange.request_headers,
+            headers => headers,
+        };
+        let agent = values(head, "user-agent").next().and_then(agent);
+        let head = correlation::of_head(head);
         let (request_model, endpoint) = (self.request.text("model"), self.endpoint);
         let transport = self.transport.unwrap_or_else(|| asked_kind(&endpoint, &self.request));
         let correlation = correlation::with_body(head, &self.request);
         let (request, is_request_whole, request_digest) = self.request.into_content();
         let reply = self.reply;
-        let is_aws = matches!(endpoint.api, Api::BedrockInvoke | Api::BedrockConverse);
-        let aws_error = || is_aws.then(|| bedrock::error_header(&exchange.response_headers))?;
         Some(LlmCall {
-            agent: user_agent.and_then(agent),
-            error_type: reply.error_type.or_else(aws_error),
+            agent,
+            error_type: reply.error_type,
             request_model: request_model.or(endpoint.model),
             model: reply.model,
             stop_reason: reply.stop_reason,

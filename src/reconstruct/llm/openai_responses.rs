@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::json_reader::{Field, Take};
 use super::reply::{Part, Reply, Said, count, detail, index, item, list, text};
 use super::{MAX_RESPONSE_VALUE_BYTES, MAX_VALUE_BYTES, limits, openai_chat};
-use crate::reconstruct::finding::{BlockKind, BlockPath, BlockRole, Usage};
+use crate::reconstruct::finding::{BlockKind, BlockPath, BlockRole, Header, Usage};
 use crate::time::WallNanos;
 
 /// What is wanted of a request.
@@ -172,19 +172,22 @@ pub(super) fn event(reply: &mut Reply, ts: WallNanos, http_id: u64, data: &Value
             let error = data.get("error").filter(|error| error.is_object()).unwrap_or(data);
             reply.error_type = Some(error_type(error));
             reply.ended = true;
-            let headers = data["headers"].as_object();
-            for (name, value) in headers.into_iter().flatten() {
-                let value = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
-                if name.eq_ignore_ascii_case("retry-after-ms") {
-                    reply.retry_after_ms = value.parse().ok();
-                }
-            }
+            let headers = headers(&data["headers"]);
+            reply.retry_after_ms = limits::retry_after_ms(ts, &headers);
+            limits::of_head(http_id, ts, &headers).into_iter().for_each(|found| reply.limit(found));
         }
         "codex.rate_limits" => limits::of_event(http_id, ts, data, &mut |found| reply.limit(found)),
         _ if kind.ends_with(".delta") => delta(reply, ts, key.0, kind, data),
         _ if data["response"].is_object() => about(reply, &data["response"]),
         _ => {}
     }
+}
+
+/// The head of a response that was an error, in a message.
+fn headers(fields: &Value) -> Vec<Header> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let fields = fields.as_object().into_iter().flatten();
+    fields.map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
 fn delta(reply: &mut Reply, ts: WallNanos, at: u64, kind: &str, data: &Value) {

@@ -213,6 +213,31 @@ fn an_element_that_cannot_be_read_is_shown_as_such() {
 }
 
 #[test]
+fn a_request_of_countless_blocks_is_listed_in_part() {
+    let mut session = Session::default();
+    let message = json!({ "role": "user", "content": "a" });
+    let messages: Value = (0..70_000).map(|_| message.clone()).collect();
+    let body = json!({ "model": "m", "messages": messages });
+    let content = session.call(ANTHROPIC, &[], &body, Answer::Whole(json!({}))).unwrap().content;
+    assert_eq!(content.request.len(), 1 << 16);
+    assert!(!content.is_request_whole);
+    assert_eq!(session.told().count(), 1);
+}
+
+#[test]
+fn what_waits_for_proof_is_bounded() {
+    let mut session = Session::default();
+    let text = "x".repeat(1 << 20);
+    let message = json!({ "role": "user", "content": text });
+    let messages: Value = (0..9).map(|_| message.clone()).collect();
+    let body = json!({ "messages": messages, "model": "m" });
+    let gateway = ("gateway.test", "/v1/messages");
+    let content = session.call(gateway, &[], &body, Answer::Whole(json!({}))).unwrap().content;
+    assert_eq!(content.request.len(), 3);
+    assert!(!content.is_request_whole);
+}
+
+#[test]
 fn only_long_pauses_are_noted_and_not_endlessly_many() {
     let head = request_head("/v1/messages", &[]);
     let mut observer = Observer::for_request(1, &head, None, Some("/v1/messages")).unwrap();

@@ -32,13 +32,13 @@ impl Upgrade {
 impl Observer {
     /// Begins to watch a message of the client that may be a call.
     pub(crate) fn for_websocket(call_id: u64, upgrade: &Upgrade) -> Option<Self> {
-        let endpoint = Endpoint::of(upgrade.host.as_deref(), upgrade.path.as_deref()?);
-        if endpoint.api != Api::OpenaiResponses {
-            return None;
-        }
-        let mut observer = Self::new(call_id, endpoint);
-        observer.transport = Some("websocket");
-        Some(observer)
+        let path = upgrade.path.as_deref()?;
+        let endpoint = Endpoint::of(upgrade.host.as_deref(), path);
+        (endpoint.api == Api::OpenaiResponses).then(|| Self {
+            transport: Some("websocket"),
+            upgrade_headers: upgrade.headers.clone(),
+            ..Self::new(call_id, endpoint)
+        })
     }
 }
 
