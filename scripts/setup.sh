@@ -73,4 +73,7 @@ if [ "$mode" = test ]; then
   }
   in_venv "duckdb, pyarrow, polars, fastparquet" "duckdb pyarrow polars fastparquet pandas" "open a trace in them"
   in_venv "requests, httpx, grpc" "requests httpx grpcio" "record them"
+  # Major versions are pinned: what an SDK makes of an answer is the measure of what is found in it.
+  in_venv "anthropic, openai, google.genai, brotli, backports.zstd" \
+    "anthropic~=2.11 openai~=3.52 google-genai~=3.4 brotli backports.zstd" "ask them"
 fi

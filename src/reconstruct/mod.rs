@@ -8,7 +8,7 @@
 //! ```text
 //!            ┌ stream ┐
 //!  Event ─▶ connection ─▶ http1, http2, websocket ─▶ exchange ─▶ body ─▶ stream_framing ─▶ llm
-//!            └ stream ┘                      each hands out Findings; calls ─▶ conversation
+//!            └ stream ┘                                     each hands out Findings; calls ─▶ conversation
 //! ```
 //!
 //! Findings depend on the bytes of each direction and the time of each byte, not on how the bytes

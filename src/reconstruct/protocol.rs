@@ -81,7 +81,7 @@ pub(crate) fn perspective(direction: Direction, bytes: &[u8]) -> Option<Option<P
 /// Who sends the frame that these bytes begin. `None` if they are too few to tell, `Some(None)` if
 /// either may.
 fn frame_sender(bytes: &[u8]) -> Option<Option<Perspective>> {
-    let Some(header) = Header::parse(bytes) else { return None };
+    let header = Header::parse(bytes)?;
     match header.kind {
         // RFC 9113 section 3.4: it begins what the server says; the client's is behind its preface.
         frame::SETTINGS if !header.has(frame::ACK) => Some(Some(Perspective::Server)),

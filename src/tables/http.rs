@@ -97,7 +97,8 @@ pub const HTTP: Table<HttpRow> = Table {
         Column::new(
             "method",
             Cell::Text(|x| opt_text(&x.exchange.method)),
-            "Request method.",
+            "Request method; WS for a message that the client sent over WebSocket, whose request is \
+             that message and whose response are the server's messages after it.",
             NO_HEAD,
         ),
         Column::new(
@@ -121,20 +122,22 @@ pub const HTTP: Table<HttpRow> = Table {
         Column::new(
             "http_version",
             Cell::Text(|x| text(&x.exchange.http_version)),
-            "1.0 or 1.1.",
+            "1.0, 1.1 or 2.",
             NEVER,
         ),
         Column::new(
             "status",
             Cell::Int(|x| x.exchange.status.map(i64::from)),
-            "Final status code.",
-            NO_RESPONSE,
+            "Final status code; 101 where the connection became a WebSocket.",
+            "no response was seen, or it is one over WebSocket, which has none",
         ),
         Column::new(
             "request_headers",
             Cell::Text(|x| headers_json(&x.exchange.request_headers)),
             "Request fields as a JSON object: names in lower case, values of a repeated field \
-             joined by ', ' (RFC 9110, 5.3). request_headers->>'user-agent' takes one.",
+             joined by ', ' (RFC 9110, 5.3). request_headers->>'user-agent' takes one. A name that \
+             HTTP/2 gave by a table whose entry was not seen is ?. Of a message over WebSocket, \
+             those of the request that made it one.",
             NO_HEAD,
         ),
         Column::new(
@@ -238,11 +241,13 @@ pub const HTTP: Table<HttpRow> = Table {
     ],
 };
 
-/// One row per server-sent event.
+/// One row per event of a streamed response.
 pub const STREAM_EVENTS: Table<StreamEvent> = Table {
     name: "stream_events",
-    description: "One row per server-sent event of a response (WHATWG HTML, 9.2), also of those \
-                  that an observed server sent: http.role tells.",
+    description: "One row per event of a streamed response, also of those that an observed server \
+                  sent (http.role tells): a server-sent event (WHATWG HTML, 9.2), a message of the \
+                  server over WebSocket, a line of NDJSON, an element of a JSON array that comes \
+                  bit by bit, a message of an AWS event stream, of gRPC or of Connect.",
     columns: &[
         Column::new(
             "http_id",
@@ -255,13 +260,17 @@ pub const STREAM_EVENTS: Table<StreamEvent> = Table {
         Column::new(
             "event",
             Cell::Text(|x| opt_text(&x.event)),
-            "Its event field.",
-            "it has none; its type is then message",
+            "Its event field; of an AWS event stream, the type of the event or exception. Over \
+             WebSocket: binary (data is its size), lost (it could not be read), close (the \
+             server's farewell), client (a message of the client that changes the answer on its \
+             way). Of gRPC and Connect: end, trailers.",
+            "it has none; the type of a server-sent event is then message",
         ),
         Column::new(
             "data",
             Cell::Text(|x| text(&x.data)),
-            "Its data lines joined by line feeds; mostly JSON: data->>'type'.",
+            "Its text, of a server-sent event the data lines joined by line feeds; mostly JSON: \
+             data->>'type'. Of gRPC and Connect, whether it is compressed and how many bytes it has.",
             NEVER,
         ),
     ],

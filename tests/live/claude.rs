@@ -14,6 +14,7 @@ use super::compare::Expected;
 use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::{Recording, Running, record, recorder};
 use super::support::mock::Server;
+use super::support::mock::coding::Coding;
 use super::support::mock::script::{Delivery, Script};
 use super::support::mock::split::Split;
 use super::support::mock::truth::Truth;
@@ -40,7 +41,7 @@ sys.exit(int(sys.argv[2]))
 "#;
 
 /// Path of the installed agent, or why there is none. Tests run side by side, npm must not.
-fn installed_agent() -> Result<PathBuf, String> {
+pub fn installed_agent() -> Result<PathBuf, String> {
     static AGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     AGENT.get_or_init(install).clone()
 }
@@ -95,7 +96,7 @@ impl<'a> Session<'a> {
         let work = [text(&python()), text(&script), text(&peak), EXIT_CODE.to_string()];
         let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
         let delivery = Delivery {
-            gzip: true,
+            coding: Some(Coding::Gzip),
             split: Split::InsideUtf8,
             first_byte_delay_ms: 150,
             event_delays_ms: vec![0, 0, 10],

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::host::Host;
 use super::support::mock::Server;
 use super::support::mock::answer::{Answer, Block};
+use super::support::mock::coding::Coding;
 use super::support::mock::script::{
     ANTHROPIC_PATH, Delivery, OPENAI_PATH, Reply, Rule, Script, When,
 };
@@ -35,7 +36,12 @@ pub fn script() -> Script {
         split: Split::InsideUtf8,
         ..Delivery::default()
     };
-    let packed = Delivery { gzip: true, crlf: true, split: Split::InsideLineEnds, ..paced.clone() };
+    let packed = Delivery {
+        coding: Some(Coding::Gzip),
+        crlf: true,
+        split: Split::InsideLineEnds,
+        ..paced.clone()
+    };
     let bytewise =
         Delivery { write_bytes: Some(100), split: Split::Every(7), ..Delivery::default() };
     Script::of(vec![

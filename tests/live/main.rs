@@ -24,5 +24,6 @@ mod modes;
 mod parts;
 mod recorder;
 mod redaction;
+mod tokens;
 mod trace;
 mod weight;

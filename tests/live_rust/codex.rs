@@ -7,70 +7,26 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use super::host::{Host, PATIENCE, live, skip};
 use super::recorder::record;
 use super::streams::{Recorded, Streams};
+use super::support::codex;
 use super::support::mock::answer::Answer;
-use super::support::mock::responses::{RESPONSES_PATH, event_stream, events};
+use super::support::mock::responses::RESPONSES_PATH;
 use super::support::mock::script::{Reply, Rule, Script, When};
 use super::support::mock::truth::Truth;
 use super::support::mock::{Options, Server};
 
-/// The version that is installed where none is named.
-const VERSION: &str = "0.169.0";
-/// Where a package has the program.
-const PROGRAM: &str = "vendor/x86_64-unknown-linux-musl/bin/codex";
 /// The key that the agent has.
 const KEY: &str = "sk-not-a-real-key-0123456789";
 /// What the model says, so often that it takes several TLS records.
 const ANSWER: &str = "Grüße aus der Attrappe: 你好, 🌍! ";
 const REPEATS: usize = 2_000;
 
-/// Path of the installed agent, or why there is none. Tests run side by side, npm must not.
-fn installed_agent() -> Result<PathBuf, String> {
-    static AGENT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    AGENT.get_or_init(install).clone()
-}
-
-fn install() -> Result<PathBuf, String> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    if let Some(program) = variable("AGENTSIGHT_TEST_CODEX") {
-        return Ok(program);
-    }
-    if !cfg!(target_arch = "x86_64") {
-        return Err("the functions in Codex are only looked for in x86-64 code".into());
-    }
-    let cache = variable("AGENTSIGHT_CACHE_DIR")
-        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("agentsight")))
-        .or_else(|| Some(variable("HOME")?.join(".cache/agentsight")))
-        .ok_or("there is no cache directory (AGENTSIGHT_CACHE_DIR, XDG_CACHE_HOME, HOME)")?;
-    let prefix = cache.join(format!("npm-codex-{VERSION}"));
-    // As `npm pack` leaves it and as `npm install` does.
-    let places = [
-        prefix.join("package").join(PROGRAM),
-        prefix.join("node_modules/@openai/codex-linux-x64").join(PROGRAM),
-    ];
-    let installed = || places.iter().find(|program| program.exists()).cloned();
-    if let Some(program) = installed() {
-        return Ok(program);
-    }
-    std::fs::create_dir_all(&prefix).map_err(|error| error.to_string())?;
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(&prefix);
-    npm.arg(format!("@openai/codex@{VERSION}")).stdin(Stdio::null());
-    let output = npm.output().map_err(|error| format!("npm: {error}"))?;
-    installed().ok_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().last().unwrap_or_default().to_owned();
-        format!("npm could not install Codex {VERSION}: {last}")
-    })
-}
-
 /// Installs the agent while there is a network, then runs the test where there is none.
 fn live_with_agent(test: impl FnOnce(&Host, PathBuf) + Send) {
-    match installed_agent() {
+    match codex::installed() {
         Err(reason) => skip(&reason),
         Ok(program) => live(|host| test(host, program)),
     }
@@ -135,10 +91,8 @@ fn answer() -> Answer {
 
 /// Answers the model's path by POST, and everything else it is asked for with an empty document.
 fn over_http() -> Vec<Rule> {
-    let body = event_stream(&events(&answer(), 1));
-    let reply = Reply::Document { status: 200, content_type: "text/event-stream".into(), body };
     let when = When { method: Some("POST".into()), ..When::path(RESPONSES_PATH) };
-    vec![Rule::new(when, reply)]
+    vec![Rule::new(when, Reply::Answer(answer()))]
 }
 
 fn on_upgrade(reply: Reply) -> Rule {

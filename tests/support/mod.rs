@@ -6,4 +6,6 @@
 #![allow(unreachable_pub, reason = "written as a library of several programs")]
 
 pub mod client;
+pub mod codex;
 pub mod mock;
+pub mod sdk;

@@ -7,7 +7,7 @@ mod conversation;
 use std::fmt::Write as _;
 
 use agentsight::reconstruct::finding::{
-    Block, BlockRef, CallClass, Completeness, Exchange, Finding, Header, Limit, LlmCall, McpCall,
+    Block, CallClass, Completeness, Exchange, Finding, Header, Limit, LlmCall, McpCall,
     Perspective, StreamEvent,
 };
 use agentsight::time::WallNanos;
@@ -122,28 +122,6 @@ fn llm_call(out: &mut String, found: &LlmCall) {
     line(out, "client_request_id", ids.client_request_id.as_ref());
     let class = found.placement.class;
     line(out, "call_class", (class != CallClass::Main).then_some(class.as_str()));
-    line(
-        out,
-        "request_content",
-        Some(refs(&found.content.request)).filter(|refs| !refs.is_empty()),
-    );
-    line(out, "request_content_whole", Some(found.content.is_request_whole));
-    line(
-        out,
-        "response_content",
-        Some(refs(&found.content.response)).filter(|refs| !refs.is_empty()),
-    );
-}
-
-/// Where blocks stand, and in a stream when they came.
-fn refs(refs: &[BlockRef]) -> String {
-    let one = |block: &BlockRef| {
-        let when = block
-            .streamed
-            .map(|(from, to)| format!(" ({} to {})", from.ms_since(START), to.ms_since(START)));
-        format!("{}={}{}", block.path, block.block_id, when.unwrap_or_default())
-    };
-    refs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn block(out: &mut String, found: &Block) {

@@ -68,6 +68,7 @@ impl Fixture {
     fn held(&self) -> Held {
         match &self.connection.protocol {
             Protocol::Http1(_, session) => session.held(),
+            Protocol::Http2(_, session) => session.held(),
             other => panic!("{other:?}"),
         }
     }
@@ -151,4 +152,59 @@ fn a_response_nobody_asked_for_breaks_the_protocol() {
             (Some(204), Completeness::Complete),
         ]
     );
+}
+
+/// A HEADERS frame that holds a whole block.
+fn headers(stream_id: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    let length = (block.len() as u32).to_be_bytes();
+    [&length[1..], &[1, 4 | flags], &stream_id.to_be_bytes(), block].concat()
+}
+
+#[test]
+fn streams_of_http2_that_never_end_are_given_up_beyond_a_limit() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0);
+    for number in 0..MAX_OPEN_EXCHANGES as u32 + 10 {
+        fixture.push(Direction::Write, &headers(number * 2 + 1, 1, b"\x82\x87\x84"), 0);
+        assert!(fixture.held().exchanges <= MAX_OPEN_EXCHANGES);
+    }
+    assert_eq!(fixture.found.len(), 10);
+    fixture.push(Direction::Read, &headers(21, 1, b"\x89"), 0);
+    assert_eq!((fixture.found.len(), fixture.found[10].status), (11, Some(204)));
+}
+
+#[test]
+fn answers_of_http2_without_a_request_wait_within_a_limit() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Write, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0);
+    for number in 0..2 * MAX_WAITING_PIECES as u32 {
+        fixture.push(Direction::Read, &headers(number * 2 + 1, 0, b"\x88"), 0);
+        let held = fixture.held();
+        assert!(held.pieces <= MAX_WAITING_PIECES + 512 && held.exchanges <= MAX_OPEN_EXCHANGES);
+    }
+    // A gap in what the client says, over and over, between streams far from each other.
+    for number in 0..2000_u32 {
+        fixture.push(Direction::Write, b"", 9);
+        let id = (1 << 16) + number * 64 + 1;
+        fixture.push(Direction::Write, &headers(id, 1, b"\x82\x87\x84"), 0);
+        assert!(fixture.held().pieces <= MAX_WAITING_PIECES + 512);
+    }
+    let malformed = Completeness::Partial(PartialReason::Malformed);
+    assert!(fixture.found.iter().any(|exchange| exchange.completeness == malformed));
+}
+
+#[test]
+fn what_is_ahead_over_websocket_waits_within_a_limit() {
+    let mut fixture = Fixture::new();
+    fixture.push(Direction::Write, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", 0);
+    let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    fixture.push(Direction::Read, head, 0);
+    // Bytes of the client are missing, so that what comes after them waits.
+    fixture.offsets[1] += 100;
+    fixture.push(Direction::Write, b"\x81\x82\0\0\0\0{}", 0);
+    for _ in 0..64 {
+        fixture.push(Direction::Read, &[b'x'; 64 << 10], 0);
+        assert!(fixture.connection.ahead.bytes <= MAX_WAITING_BYTES + (64 << 10));
+    }
+    assert_eq!(fixture.connection.ahead.bytes, 0, "the bytes are given up");
 }

@@ -43,6 +43,8 @@ impl Builder {
         self.found.method = Some(METHOD.to_owned());
         self.found.host.clone_from(&upgrade.host);
         self.found.path.clone_from(&upgrade.path);
+        // They hold for every message: who asks, and in which session.
+        self.found.request_headers.clone_from(&upgrade.headers);
         self.observer = match self.found.perspective {
             Perspective::Client => llm::Observer::for_websocket(self.found.http_id, upgrade),
             Perspective::Server => None,
@@ -88,6 +90,11 @@ impl Builder {
         }
         self.response_body.add_wire_bytes(message.wire_bytes);
         self.later_message(message, findings);
+    }
+
+    /// The model API knows that the answer has ended.
+    pub(crate) fn is_answer_ended(&self) -> bool {
+        self.observer.as_ref().is_some_and(llm::Observer::is_ended)
     }
 
     /// A message of the server comes after the answer; it is told of here, and counts for nothing.

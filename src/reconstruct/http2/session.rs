@@ -87,6 +87,16 @@ impl Session {
         }
     }
 
+    /// How much it holds.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> crate::reconstruct::http1::Held {
+        crate::reconstruct::http1::Held {
+            bytes: self.waiting_bytes,
+            pieces: self.waiting.len() + self.unseen.len() + self.settled.len(),
+            exchanges: self.streams.len(),
+        }
+    }
+
     /// Takes the next piece of what the client or the server sent.
     pub(crate) fn piece(&mut self, side: Side, piece: Piece<'_>, context: &mut Context<'_>) {
         self.read(side, context, |reader, sink| reader.push(piece, sink));

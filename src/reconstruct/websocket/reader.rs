@@ -397,7 +397,7 @@ impl Prober {
             Ok(_) => true,
             Err(error) => error.error_len().is_none(),
         };
-        if wanted > 1 && is_text && !text.iter().any(|byte| is_control(byte)) {
+        if wanted > 1 && is_text && !text.iter().any(is_control) {
             Probe::Frame
         } else {
             Probe::Other

@@ -289,7 +289,9 @@ impl Session {
         if let Some(reason) = ended.damage.or(is_too_long.then_some(PartialReason::Decoding)) {
             open.exchange.damaged(reason);
         }
-        if is_text && meaning::ends_answer(&self.upgrade, &text) == Some(true) {
+        let is_last = open.exchange.is_answer_ended()
+            || (is_text && meaning::ends_answer(&self.upgrade, &text) == Some(true));
+        if is_last {
             open.is_answered = true;
             open.exchange.response_closed();
         }

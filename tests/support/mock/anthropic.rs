@@ -5,34 +5,39 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Block, Context, Event, Known, STREAM_ERROR, Usage};
+use super::answer::{Answer, Block, Context, Event, Events, Known, STREAM_ERROR, Usage};
 
 /// The event stream of an answer.
 pub fn events(answer: &Answer, context: &Context) -> Vec<Event> {
-    let mut stream = Stream::default();
+    let mut stream = Events::default();
     stream.known.usage =
         Some(Usage { output_tokens: 1, reasoning_tokens: None, ..context.usage.clone() });
-    let first = stream.known.usage.as_ref().map(usage_json);
-    let message = message(context, json!([]), Value::Null, json!(first));
-    stream.push(json!({"type": "message_start", "message": message}));
+    let first = stream.known.usage.as_ref().map(first_usage_json);
+    push(
+        &mut stream,
+        json!({
+            "type": "message_start",
+            "message": message(context, json!([]), Value::Null, json!(first)),
+        }),
+    );
     for (index, block) in answer.blocks.iter().enumerate() {
         push_block(&mut stream, answer, context, index, block);
         if index == 0 {
-            stream.push(json!({"type": "ping"}));
+            push(&mut stream, json!({"type": "ping"}));
         }
     }
-    let stop_reason = stop_reason(answer);
-    stream.known.usage = Some(context.usage.clone());
-    stream.known.usage_final = true;
-    stream.known.stop_reason = Some(stop_reason.clone());
-    stream.push(json!({
-        "type": "message_delta",
-        "delta": {"stop_reason": stop_reason, "stop_sequence": null},
-        "usage": usage_json(&context.usage),
-    }));
-    stream.push(json!({"type": "message_stop"}));
-    end_in_error(&mut stream.events, answer);
-    stream.events
+    let stop_reason = answer.stop_reason("end_turn", "tool_use");
+    stream.known = Known::all(context.usage.clone(), &stop_reason);
+    push(
+        &mut stream,
+        json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": stop_reason, "stop_sequence": null},
+            "usage": usage_json(&context.usage),
+        }),
+    );
+    push(&mut stream, json!({"type": "message_stop"}));
+    stream.ended(answer, STREAM_ERROR, (Some("error"), error(STREAM_ERROR, "Overloaded")))
 }
 
 /// The answer as one document, and what it tells.
@@ -49,15 +54,9 @@ pub fn document(answer: &Answer, context: &Context) -> (Value, Known) {
             }
         })
         .collect();
-    let stop_reason = stop_reason(answer);
-    let known = Known {
-        usage: Some(context.usage.clone()),
-        usage_final: true,
-        stop_reason: Some(stop_reason.clone()),
-        generated: true,
-        ..Known::default()
-    };
-    (message(context, content, json!(stop_reason), usage_json(&context.usage)), known)
+    let stop_reason = answer.stop_reason("end_turn", "tool_use");
+    let known = Known::all(context.usage.clone(), &stop_reason);
+    (message(context, content, json!(stop_reason), first_usage_json(&context.usage)), known)
 }
 
 /// An error document.
@@ -65,26 +64,12 @@ pub fn error(error_type: &str, message: &str) -> Value {
     json!({"type": "error", "error": {"type": error_type, "message": message}})
 }
 
-#[derive(Default)]
-struct Stream {
-    events: Vec<Event>,
-    known: Known,
-}
-
-impl Stream {
-    fn push(&mut self, data: Value) {
-        let name = data["type"].as_str().map(String::from);
-        self.events.push(Event { name, data: data.to_string(), known: self.known.clone() });
-    }
-
-    fn delta(&mut self, index: usize, delta: Value) {
-        self.known.generated = true;
-        self.push(json!({"type": "content_block_delta", "index": index, "delta": delta}));
-    }
+fn push(stream: &mut Events, data: Value) {
+    stream.push(data["type"].as_str(), &data);
 }
 
 fn push_block(
-    stream: &mut Stream,
+    stream: &mut Events,
     answer: &Answer,
     context: &Context,
     index: usize,
@@ -97,36 +82,30 @@ fn push_block(
             json!({"type": "tool_use", "id": tool_id(context, index), "name": name, "input": {}})
         }
     };
-    stream.push(json!({"type": "content_block_start", "index": index, "content_block": empty}));
+    push(stream, json!({"type": "content_block_start", "index": index, "content_block": empty}));
+    let mut delta = |delta: Value| {
+        let data = json!({"type": "content_block_delta", "index": index, "delta": delta});
+        stream.generate(Some("content_block_delta"), data, block.phase());
+    };
     match block {
         Block::Thinking(text) => {
             for piece in answer.deltas(text) {
-                stream.delta(index, json!({"type": "thinking_delta", "thinking": piece}));
+                delta(json!({"type": "thinking_delta", "thinking": piece}));
             }
-            stream.delta(index, json!({"type": "signature_delta", "signature": "bW9jaw=="}));
+            delta(json!({"type": "signature_delta", "signature": "bW9jaw=="}));
         }
         Block::Text(text) => {
             for piece in answer.deltas(text) {
-                stream.delta(index, json!({"type": "text_delta", "text": piece}));
+                delta(json!({"type": "text_delta", "text": piece}));
             }
         }
         Block::ToolUse { input, .. } => {
             for piece in answer.deltas(&input.to_string()) {
-                stream.delta(index, json!({"type": "input_json_delta", "partial_json": piece}));
+                delta(json!({"type": "input_json_delta", "partial_json": piece}));
             }
         }
     }
-    stream.push(json!({"type": "content_block_stop", "index": index}));
-}
-
-/// Replaces the rest of the stream by an error event, where the answer says so.
-fn end_in_error(events: &mut Vec<Event>, answer: &Answer) {
-    let Some(count) = answer.error_after_events else { return };
-    events.truncate(count);
-    let mut known = events.last().map(|event| event.known.clone()).unwrap_or_default();
-    known.error_type = Some(STREAM_ERROR.into());
-    let data = error(STREAM_ERROR, "Overloaded").to_string();
-    events.push(Event { name: Some("error".into()), data, known });
+    push(stream, json!({"type": "content_block_stop", "index": index}));
 }
 
 fn message(context: &Context, content: Value, stop_reason: Value, usage: Value) -> Value {
@@ -142,6 +121,7 @@ fn message(context: &Context, content: Value, stop_reason: Value, usage: Value) 
     })
 }
 
+/// Counts as the last event has them.
 fn usage_json(usage: &Usage) -> Value {
     let mut fields = json!({
         "input_tokens": usage.input_tokens,
@@ -155,9 +135,17 @@ fn usage_json(usage: &Usage) -> Value {
     fields
 }
 
-fn stop_reason(answer: &Answer) -> String {
-    let usual = if answer.calls_tool() { "tool_use" } else { "end_turn" };
-    answer.stop_reason.clone().unwrap_or_else(|| usual.into())
+/// The same with what only the first event, or a document, has.
+fn first_usage_json(usage: &Usage) -> Value {
+    let mut fields = usage_json(usage);
+    fields["service_tier"] = json!("standard");
+    if let Some(hour) = usage.cache_creation_1h_tokens {
+        let minutes = usage.cache_creation_tokens.unwrap_or_default().saturating_sub(hour);
+        fields["cache_creation"] = json!({
+            "ephemeral_5m_input_tokens": minutes, "ephemeral_1h_input_tokens": hour,
+        });
+    }
+    fields
 }
 
 fn tool_id(context: &Context, index: usize) -> String {

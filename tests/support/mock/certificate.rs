@@ -17,7 +17,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::version::TLS12;
 
 /// Names the leaf is valid for: loopback and the endpoints agents use when not told otherwise.
-const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "api.anthropic.com", "api.openai.com"];
+const NAMES: [&str; 6] = [
+    "localhost",
+    "127.0.0.1",
+    "api.anthropic.com",
+    "api.openai.com",
+    "generativelanguage.googleapis.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+];
 
 /// An authority and a leaf signed by it.
 pub struct Certificates {
@@ -69,10 +76,11 @@ impl Certificates {
         &self.ca_der
     }
 
-    /// TLS 1.2 and, unless `tls12_only`, 1.3; offering HTTP/1.1 only.
+    /// TLS 1.2 and, unless `tls12_only`, 1.3; offering HTTP/1.1 and, if asked to, HTTP/2 first.
     pub fn server_config(
         &self,
         tls12_only: bool,
+        http2: bool,
     ) -> Result<Arc<ServerConfig>, Box<dyn Error + Send + Sync>> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.clone()));
         let versions = if tls12_only { &[&TLS12][..] } else { ALL_VERSIONS };
@@ -80,7 +88,8 @@ impl Certificates {
             .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_single_cert(vec![self.leaf_der.clone()], key)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }

@@ -4,12 +4,14 @@
 //! mistake. Heads and bodies are bounded; a request that breaks the rules is an error and ends the
 //! connection.
 
-use std::io::{self, Read as _};
+use std::io;
+
+use super::coding::unpack;
 
 /// Longest request head.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// Longest request body, before and after content decoding.
-const MAX_BODY_BYTES: usize = 128 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 128 * 1024 * 1024;
 /// Most header fields.
 const MAX_FIELDS: usize = 128;
 
@@ -40,6 +42,13 @@ impl Request {
     /// The target without its query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The value of that name in the query of the target.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.target.split_once('?')?;
+        let values = query.split('&').filter_map(|pair| pair.split_once('='));
+        values.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// Whether a field of that name lists `token`.
@@ -103,7 +112,7 @@ impl RequestReader {
         }
         let body = self.read_body(&request, incoming)?;
         request.body_wire_bytes = body.len() as u64;
-        request.body = decode_content(body, request.header("content-encoding"))?;
+        request.body = unpack(body, request.header("content-encoding"), MAX_BODY_BYTES)?;
         Ok(Some(request))
     }
 
@@ -192,24 +201,6 @@ fn parse_head(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
         ..Request::default()
     };
     Ok(Some((request, length)))
-}
-
-/// Undoes the content codings agents use for requests.
-fn decode_content(body: Vec<u8>, coding: Option<&str>) -> io::Result<Vec<u8>> {
-    let limit = MAX_BODY_BYTES as u64 + 1;
-    let mut decoded = Vec::new();
-    match coding.map(str::trim) {
-        None | Some("" | "identity") => return Ok(body),
-        Some("gzip") => {
-            flate2::read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut decoded)?
-        }
-        Some("zstd") => zstd::Decoder::new(&body[..])?.take(limit).read_to_end(&mut decoded)?,
-        Some(_) => return Err(broken("request content coding is not supported")),
-    };
-    match decoded.len() > MAX_BODY_BYTES {
-        true => Err(broken("request body is too long")),
-        false => Ok(decoded),
-    }
 }
 
 /// How the end of a response body is told (RFC 9112, 6.3).

@@ -8,15 +8,24 @@
 
 pub mod answer;
 pub mod anthropic;
+pub mod api;
+pub mod bedrock;
+pub mod carrier;
 pub mod certificate;
+pub mod coding;
 pub mod connection;
+pub mod gemini;
 pub mod http;
+pub mod http2;
+pub mod ollama;
 pub mod openai;
 pub mod response;
 pub mod responses;
 pub mod script;
 pub mod script_file;
+pub mod session;
 pub mod split;
+pub mod tls_io;
 pub mod truth;
 pub mod websocket;
 pub mod wire;
@@ -54,6 +63,8 @@ pub struct Options {
     pub keep_plaintext: bool,
     /// Speak no TLS later than 1.2.
     pub tls12_only: bool,
+    /// Speak HTTP/2 with clients that can.
+    pub http2: bool,
     /// Write each finished exchange and connection here as one line of JSON.
     pub truth_lines: Option<Box<dyn io::Write + Send>>,
 }
@@ -67,7 +78,8 @@ impl Server {
     /// Listens as `options` say and answers by `script`.
     pub fn start_with(script: Script, options: Options) -> io::Result<Self> {
         let certificates = Certificates::generate().map_err(io::Error::other)?;
-        let tls = certificates.server_config(options.tls12_only).map_err(io::Error::other)?;
+        let tls = certificates.server_config(options.tls12_only, options.http2);
+        let tls = tls.map_err(io::Error::other)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         let address = listener.local_addr()?;
         let log = Log::new(options.keep_plaintext, options.truth_lines);

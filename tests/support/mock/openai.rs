@@ -5,53 +5,52 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Block, Context, Event, Known, STREAM_ERROR, Usage};
+use super::answer::{Answer, Block, Context, Event, Events, Known, STREAM_ERROR, Usage};
 
 /// A fixed `created` time: the truth is in the clock of the server, not in its answers.
 const CREATED: u64 = 1_700_000_000;
 
 /// The chunk stream of an answer, `[DONE]` included.
 pub fn events(answer: &Answer, context: &Context) -> Vec<Event> {
-    let mut stream = Stream { context, events: Vec::new(), known: Known::default() };
-    stream.choice(json!({"role": "assistant", "content": ""}), Value::Null);
+    let mut stream = Events::default();
+    stream.push(None, choice(context, json!({"role": "assistant", "content": ""}), Value::Null));
     let mut tools = 0;
     for block in &answer.blocks {
-        stream.known.generated = true;
+        let mut delta = |delta: Value| {
+            stream.generate(None, choice(context, delta, Value::Null), block.phase());
+        };
         match block {
             Block::Thinking(text) => {
-                for piece in answer.deltas(text) {
-                    stream.choice(json!({"reasoning_content": piece}), Value::Null);
-                }
+                let pieces = answer.deltas(text).into_iter();
+                pieces.for_each(|piece| delta(json!({"reasoning_content": piece})));
             }
             Block::Text(text) => {
-                for piece in answer.deltas(text) {
-                    stream.choice(json!({"content": piece}), Value::Null);
-                }
+                let pieces = answer.deltas(text).into_iter();
+                pieces.for_each(|piece| delta(json!({"content": piece})));
             }
             Block::ToolUse { name, input } => {
+                let mut call = |call: Value| delta(json!({"tool_calls": [call]}));
                 let function = json!({"name": name, "arguments": ""});
                 let id = tool_id(context, tools);
-                stream.tool(
-                    json!({"index": tools, "id": id, "type": "function", "function": function}),
-                );
+                call(json!({"index": tools, "id": id, "type": "function", "function": function}));
                 for piece in answer.deltas(&input.to_string()) {
-                    stream.tool(json!({"index": tools, "function": {"arguments": piece}}));
+                    call(json!({"index": tools, "function": {"arguments": piece}}));
                 }
                 tools += 1;
             }
         }
     }
-    let stop_reason = stop_reason(answer);
+    let stop_reason = answer.stop_reason("stop", "tool_calls");
     stream.known.stop_reason = Some(stop_reason.clone());
-    stream.choice(json!({}), json!(stop_reason));
+    stream.push(None, choice(context, json!({}), json!(stop_reason)));
     if context.include_usage {
-        stream.known.usage = Some(context.usage.clone());
+        let usage = told(&context.usage);
+        stream.known.usage = Some(usage.clone());
         stream.known.usage_final = true;
-        stream.push(&chunk(context, json!([]), usage_json(&context.usage)).to_string());
+        stream.push(None, chunk(context, json!([]), usage_json(&usage)));
     }
-    stream.push("[DONE]");
-    end_in_error(&mut stream.events, answer);
-    stream.events
+    stream.push(None, "[DONE]");
+    stream.ended(answer, STREAM_ERROR, (None, error(STREAM_ERROR, "Overloaded")))
 }
 
 /// The answer as one document, and what it tells.
@@ -75,18 +74,12 @@ pub fn document(answer: &Answer, context: &Context) -> (Value, Known) {
     if !calls.is_empty() {
         message["tool_calls"] = json!(calls);
     }
-    let stop_reason = stop_reason(answer);
+    let stop_reason = answer.stop_reason("stop", "tool_calls");
     let choices = json!([{"index": 0, "message": message, "finish_reason": stop_reason}]);
-    let mut document = chunk(context, choices, usage_json(&context.usage));
+    let usage = told(&context.usage);
+    let mut document = chunk(context, choices, usage_json(&usage));
     document["object"] = json!("chat.completion");
-    let known = Known {
-        usage: Some(context.usage.clone()),
-        usage_final: true,
-        stop_reason: Some(stop_reason),
-        generated: true,
-        ..Known::default()
-    };
-    (document, known)
+    (document, Known::all(usage, &stop_reason))
 }
 
 /// An error document.
@@ -94,35 +87,14 @@ pub fn error(error_type: &str, message: &str) -> Value {
     json!({"error": {"message": message, "type": error_type, "param": null, "code": null}})
 }
 
-struct Stream<'a> {
-    context: &'a Context,
-    events: Vec<Event>,
-    known: Known,
+fn choice(context: &Context, delta: Value, finish_reason: Value) -> Value {
+    let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish_reason}]);
+    chunk(context, choices, Value::Null)
 }
 
-impl Stream<'_> {
-    fn push(&mut self, data: &str) {
-        self.events.push(Event { name: None, data: data.into(), known: self.known.clone() });
-    }
-
-    fn choice(&mut self, delta: Value, finish_reason: Value) {
-        let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish_reason}]);
-        let data = chunk(self.context, choices, Value::Null).to_string();
-        self.push(&data);
-    }
-
-    fn tool(&mut self, call: Value) {
-        self.choice(json!({"tool_calls": [call]}), Value::Null);
-    }
-}
-
-/// Replaces the rest of the stream by an error, where the answer says so.
-fn end_in_error(events: &mut Vec<Event>, answer: &Answer) {
-    let Some(count) = answer.error_after_events else { return };
-    events.truncate(count);
-    let mut known = events.last().map(|event| event.known.clone()).unwrap_or_default();
-    known.error_type = Some(STREAM_ERROR.into());
-    events.push(Event { name: None, data: error(STREAM_ERROR, "Overloaded").to_string(), known });
+/// Of the counts, those that this API has fields for.
+fn told(usage: &Usage) -> Usage {
+    Usage { cache_creation_1h_tokens: None, ..usage.clone() }
 }
 
 fn chunk(context: &Context, choices: Value, usage: Value) -> Value {
@@ -151,11 +123,6 @@ fn usage_json(usage: &Usage) -> Value {
         fields["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
     }
     fields
-}
-
-fn stop_reason(answer: &Answer) -> String {
-    let usual = if answer.calls_tool() { "tool_calls" } else { "stop" };
-    answer.stop_reason.clone().unwrap_or_else(|| usual.into())
 }
 
 fn tool_id(context: &Context, index: usize) -> String {

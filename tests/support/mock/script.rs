@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::coding::Coding;
 use super::http::{Framing, Request};
 use super::split::Split;
 
@@ -72,7 +73,7 @@ impl When {
 
     /// Whether `request`, whose body is `body` if that is JSON, meets the conditions.
     pub fn fits(&self, request: &Request, body: &Value) -> bool {
-        let tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+        let tools = inner(body)["tools"].as_array().is_some_and(|tools| !tools.is_empty());
         let limit = body["max_tokens"].as_u64().or(body["max_completion_tokens"].as_u64());
         let met = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
         met(&self.method, &request.method)
@@ -83,14 +84,37 @@ impl When {
     }
 }
 
-/// Tool results in a conversation of either API.
+/// Tool results in a conversation of any API.
 fn tool_results(body: &Value) -> u64 {
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let ends = |value: &Value, end: &str| value["type"].as_str().is_some_and(|t| t.ends_with(end));
     let results_in = |message: &Value| -> usize {
-        let blocks = message["content"].as_array().into_iter().flatten();
-        let anthropic = blocks.filter(|block| block["type"] == "tool_result").count();
-        anthropic + usize::from(message["role"] == "tool")
+        let content = list(message, "content");
+        let is_result =
+            |block: &&Value| block["type"] == "tool_result" || block.get("toolResult").is_some();
+        let parts = list(message, "parts");
+        content.iter().filter(is_result).count()
+            + parts.iter().filter(|part| part.get("functionResponse").is_some()).count()
+            + usize::from(message["role"] == "tool" || ends(message, "_call_output"))
     };
-    body["messages"].as_array().into_iter().flatten().map(results_in).sum::<usize>() as u64
+    messages(body).iter().map(results_in).sum::<usize>() as u64
+}
+
+/// How many messages and tools a request of any API has.
+pub fn shape(body: &Value) -> (usize, usize) {
+    let tools = inner(body)["tools"].as_array().map_or(0, Vec::len);
+    (messages(body).len(), tools)
+}
+
+/// The messages of a request of any API.
+fn messages(body: &Value) -> Vec<Value> {
+    let list = |name: &&str| inner(body)[*name].as_array().cloned().unwrap_or_default();
+    ["messages", "input", "contents"].iter().flat_map(|name| list(&name)).collect()
+}
+
+/// The request in what Code Assist is asked, otherwise the body itself.
+fn inner(body: &Value) -> &Value {
+    if body["request"].is_object() { &body["request"] } else { body }
 }
 
 /// What is answered.
@@ -109,9 +133,20 @@ pub enum Reply {
         /// Body.
         body: Vec<u8>,
     },
-    /// A WebSocket: every request message of the Responses API gets the events of this answer, one
-    /// message each; one that asks for nothing to be generated gets those of an empty one.
+    /// A WebSocket: every request message of the Responses API gets the events of an answer, one
+    /// message each: of the rule that fits it as a POST to the path of the upgrade, else of this
+    /// one. A message that asks for nothing to be generated gets those of an empty answer.
     WebSocket(Answer),
+}
+
+impl Reply {
+    /// The model's answer, if it is one.
+    pub fn as_answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            _ => None,
+        }
+    }
 }
 
 /// An API's error response.
@@ -132,8 +167,15 @@ pub struct Failure {
 pub struct Delivery {
     /// How the end of the body is told; absent is chunked for streams, a length otherwise.
     pub framing: Option<Framing>,
-    /// Compress if the client accepts it, flushed after every piece.
-    pub gzip: bool,
+    /// Compress so if the client accepts it, flushed after every piece.
+    pub coding: Option<Coding>,
+    /// Compress whether the client accepts it or not.
+    pub unasked: bool,
+    /// Agree to compressed WebSocket messages if the client offers it: with the memory of earlier
+    /// messages (true) or without (false).
+    pub message_deflate: Option<bool>,
+    /// More fields of the response head.
+    pub fields: Vec<(String, String)>,
     /// Where the body of a document or event is cut into pieces, one HTTP chunk each.
     pub split: Split,
     /// Most bytes per TLS write, framing included; absent is one write per piece.
@@ -144,8 +186,16 @@ pub struct Delivery {
     pub first_byte_delay_ms: u64,
     /// Wait before each event, in turn and over again.
     pub event_delays_ms: Vec<u64>,
-    /// After so many events (0 for a document) send half of what follows and drop the connection
-    /// without a TLS or HTTP end.
+    /// Wait before the first event that tells something generated.
+    pub first_token_ms: u64,
+    /// Wait before each other event that tells of reasoning.
+    pub thinking_ms: u64,
+    /// Wait before each other event that tells of output.
+    pub delta_ms: u64,
+    /// After so many events that tell something generated, wait so many ms more.
+    pub stall: Option<(usize, u64)>,
+    /// After so many events send half of the next one, or the first bytes of a document, and drop
+    /// the connection without a TLS or HTTP end; over HTTP/2 reset the stream.
     pub cut_after_events: Option<usize>,
     /// Close the connection in good order after the response.
     pub close: bool,

@@ -3,7 +3,7 @@
 //! ```json
 //! [{"when": {"path": "/v1/messages", "tool_results": 0},
 //!   "answer": {"blocks": [{"text": "Hi"}, {"tool": "Bash", "input": {"command": "ls"}}]},
-//!   "delivery": {"gzip": true, "event_delays_ms": [20]}},
+//!   "delivery": {"coding": "gzip", "event_delays_ms": [20]}},
 //!  {"failure": {"status": 429, "error_type": "rate_limit_error", "retry_after_s": 1}, "times": 1}]
 //! ```
 //!
@@ -13,6 +13,7 @@
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Block, Usage};
+use super::coding::Coding;
 use super::http::Framing;
 use super::script::{Delivery, Failure, Reply, Rule, Script, When};
 use super::split::Split;
@@ -33,8 +34,10 @@ fn rule(value: &Value) -> Result<Rule, String> {
     let answered = fields.take("answer", answer)?.map(Reply::Answer);
     let failed = fields.take("failure", failure)?.map(Reply::Failure);
     let document = fields.take("document", document)?;
+    let upgraded = fields.take("websocket", answer)?.map(Reply::WebSocket);
     fields.end()?;
-    let reply = answered.or(failed).or(document).ok_or("expected answer, failure or document")?;
+    let reply = answered.or(failed).or(document).or(upgraded);
+    let reply = reply.ok_or("expected answer, failure, document or websocket")?;
     Ok(Rule { when, times, reply, delivery })
 }
 
@@ -80,8 +83,9 @@ fn usage(value: &Value) -> Result<Usage, String> {
     let mut count = |name| fields.take(name, number);
     let usage = Usage {
         input_tokens: count("input_tokens")?.unwrap_or_default(),
-        cache_read_tokens: count("cache_read_tokens")?.unwrap_or_default(),
-        cache_creation_tokens: count("cache_creation_tokens")?.unwrap_or_default(),
+        cache_read_tokens: count("cache_read_tokens")?,
+        cache_creation_tokens: count("cache_creation_tokens")?,
+        cache_creation_1h_tokens: count("cache_creation_1h_tokens")?,
         output_tokens: count("output_tokens")?.unwrap_or_default(),
         reasoning_tokens: count("reasoning_tokens")?,
     };
@@ -117,7 +121,10 @@ fn delivery(value: &Value) -> Result<Delivery, String> {
     let mut fields = Fields::of(value)?;
     let delivery = Delivery {
         framing: fields.take("framing", framing)?,
-        gzip: fields.take("gzip", truth)?.unwrap_or_default(),
+        coding: fields.take("coding", coding)?,
+        unasked: fields.take("unasked", truth)?.unwrap_or_default(),
+        message_deflate: fields.take("message_deflate", truth)?,
+        fields: fields.take("fields", head_fields)?.unwrap_or_default(),
         split: fields.take("split", split)?.unwrap_or_default(),
         write_bytes: fields.take("write_bytes", size)?,
         crlf: fields.take("crlf", truth)?.unwrap_or_default(),
@@ -125,11 +132,33 @@ fn delivery(value: &Value) -> Result<Delivery, String> {
         event_delays_ms: fields
             .take("event_delays_ms", |value| list(value, number))?
             .unwrap_or_default(),
+        first_token_ms: fields.take("first_token_ms", number)?.unwrap_or_default(),
+        thinking_ms: fields.take("thinking_ms", number)?.unwrap_or_default(),
+        delta_ms: fields.take("delta_ms", number)?.unwrap_or_default(),
+        stall: fields.take("stall", stall)?,
         cut_after_events: fields.take("cut_after_events", size)?,
         close: fields.take("close", truth)?.unwrap_or_default(),
     };
     fields.end()?;
     Ok(delivery)
+}
+
+fn coding(value: &Value) -> Result<Coding, String> {
+    let known = Coding::named(&text(value)?);
+    known.ok_or_else(|| "expected identity, gzip, deflate, br or zstd".into())
+}
+
+fn head_fields(value: &Value) -> Result<Vec<(String, String)>, String> {
+    let object = value.as_object().ok_or("expected an object of names and values")?;
+    object.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect()
+}
+
+/// `[after so many generated events, so many ms]`.
+fn stall(value: &Value) -> Result<(usize, u64), String> {
+    match list(value, number)?[..] {
+        [after, wait_ms] => Ok((after as usize, wait_ms)),
+        _ => Err("expected [events, milliseconds]".into()),
+    }
 }
 
 fn framing(value: &Value) -> Result<Framing, String> {

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::answer::Usage;
+use super::answer::{Phase, Usage};
 
 /// Everything served so far, by connection in the order they were opened.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,19 @@ impl Truth {
     /// The exchanges that asked a model, in the order their requests ended.
     pub fn llm_calls(&self) -> Vec<&Exchange> {
         self.exchanges().into_iter().filter(|exchange| exchange.api.is_some()).collect()
+    }
+
+    /// For each of [`Self::llm_calls`], the position in it of the failed one that it tries once
+    /// more: the last one that asked the same of the same target. Agents put new ids into a request
+    /// that they send again, so it is the number of messages and tools that has to be the same.
+    pub fn retries(&self) -> Vec<Option<usize>> {
+        let calls = self.llm_calls();
+        let same = |a: &Exchange, b: &Exchange| a.target == b.target && a.shape == b.shape;
+        let before = |at: usize| {
+            let last = calls[..at].iter().rposition(|call| same(call, calls[at]))?;
+            calls[last].failed().then_some(last)
+        };
+        (0..calls.len()).map(before).collect()
     }
 }
 
@@ -59,6 +72,8 @@ pub struct Plaintext {
     pub bytes: u64,
     /// The bytes themselves; empty when they are not kept.
     pub kept: Vec<u8>,
+    /// Where each call of the TLS library ended in `kept`, and when.
+    pub calls: Vec<(usize, i64)>,
     hasher: Sha256,
 }
 
@@ -68,6 +83,7 @@ impl Plaintext {
         self.hasher.update(data);
         if keep {
             self.kept.extend_from_slice(data);
+            self.calls.push((self.kept.len(), now()));
         }
     }
 
@@ -77,7 +93,17 @@ impl Plaintext {
     }
 }
 
-/// One request and what was answered.
+/// Names an exchange while it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExchangeId {
+    /// Its connection.
+    pub connection: usize,
+    /// Its position among the exchanges of the connection.
+    pub index: usize,
+}
+
+/// One request and what was answered. Over a WebSocket each request message is one, of the method
+/// `WS`, besides the one that opened it.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
     /// Request method.
@@ -108,10 +134,20 @@ pub struct Exchange {
     pub event_ts: Vec<i64>,
     /// When the last byte of the response had been written.
     pub end_ts: Option<i64>,
-    /// `anthropic_messages` or `openai_chat` when a model was asked.
+    /// When each event had been written, by what it told; as long as `event_ts`.
+    pub event_phases: Vec<Phase>,
+    /// Name of the API when a model was asked.
     pub api: Option<&'static str>,
-    /// Whether the response was an event stream.
+    /// Whether the response was streamed event by event.
     pub streamed: bool,
+    /// The content coding of the response, if it had one.
+    pub content_encoding: Option<&'static str>,
+    /// Messages and tools in the request.
+    pub shape: (usize, usize),
+    /// `1.0`, `1.1` or `2`.
+    pub http_version: &'static str,
+    /// How long the answer asked to wait, in seconds.
+    pub retry_after_s: Option<u64>,
     /// The model asked for.
     pub request_model: Option<String>,
     /// The model said to have answered.
@@ -193,23 +229,25 @@ impl Log {
         self.update(connection, |connection| connection.sent.add(data, keep));
     }
 
-    /// Notes a request that was read; later notes are about this exchange.
-    pub fn begin(&self, connection: usize, exchange: Exchange) {
-        self.update(connection, |connection| connection.exchanges.push(exchange));
+    /// Notes a request that was read.
+    pub fn begin(&self, connection: usize, exchange: Exchange) -> ExchangeId {
+        self.update(connection, |connection| {
+            connection.exchanges.push(exchange);
+            ExchangeId { connection: connection.id, index: connection.exchanges.len() - 1 }
+        })
     }
 
-    /// Changes the exchange begun last.
-    pub fn note(&self, connection: usize, change: impl FnOnce(&mut Exchange)) {
-        self.update(connection, |connection| connection.exchanges.last_mut().map(change));
+    /// Changes what is known of an exchange.
+    pub fn note(&self, id: ExchangeId, change: impl FnOnce(&mut Exchange)) {
+        self.update(id.connection, |connection| change(&mut connection.exchanges[id.index]));
     }
 
-    /// Notes that nothing more will be written for the exchange begun last.
-    pub fn end(&self, connection: usize) {
+    /// Notes that nothing more will be written for an exchange.
+    pub fn end(&self, id: ExchangeId) {
         let mut state = self.lock();
         let State { truth, lines } = &mut *state;
-        if let Some(exchange) = truth.connections[connection].exchanges.last() {
-            write_line(lines, &exchange.to_json(connection));
-        }
+        let exchange = &truth.connections[id.connection].exchanges[id.index];
+        write_line(lines, &exchange.to_json(id.connection));
         self.changed.notify_all();
     }
 
@@ -224,10 +262,11 @@ impl Log {
         self.changed.notify_all();
     }
 
-    fn update<T>(&self, connection: usize, change: impl FnOnce(&mut Connection) -> T) {
+    fn update<T>(&self, connection: usize, change: impl FnOnce(&mut Connection) -> T) -> T {
         let mut state = self.lock();
-        change(&mut state.truth.connections[connection]);
+        let result = change(&mut state.truth.connections[connection]);
         self.changed.notify_all();
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -253,6 +292,23 @@ impl Connection {
 }
 
 impl Exchange {
+    /// Whether the client did not get its answer.
+    pub fn failed(&self) -> bool {
+        self.status >= 400 || self.error_type.is_some() || !self.complete
+    }
+
+    /// What the counts are worth: final, those of an answer that broke off, or none. Chat streams
+    /// that are cut were going to tell theirs.
+    pub fn usage_state(&self) -> &'static str {
+        let was_to_come = self.streamed && !self.complete && self.api == Some("openai_chat");
+        match (&self.usage, self.usage_final) {
+            (Some(_), true) => "reported",
+            (Some(_), false) => "partial",
+            (None, _) if was_to_come => "partial",
+            (None, _) => "none",
+        }
+    }
+
     fn to_json(&self, connection: usize) -> Value {
         json!({
             "type": "exchange",
@@ -268,9 +324,15 @@ impl Exchange {
             "first_byte_ts": self.first_byte_ts,
             "first_token_ts": self.first_token_ts,
             "event_ts": self.event_ts,
+            "event_phases": self.event_phases.iter().map(|phase| phase.as_str()).collect::<Vec<_>>(),
             "end_ts": self.end_ts,
             "api": self.api,
+            "http_version": self.http_version,
             "streamed": self.streamed,
+            "content_encoding": self.content_encoding,
+            "messages": self.shape.0,
+            "tools": self.shape.1,
+            "retry_after_s": self.retry_after_s,
             "request_model": self.request_model,
             "model": self.model,
             "usage": self.usage.as_ref().map(Usage::to_json),

@@ -1,9 +1,11 @@
-//! The server's side of a WebSocket (RFC 6455), as far as an agent's session needs it: text messages
-//! in, text messages out, no extensions.
+//! The frames of a WebSocket (RFC 6455), as far as an agent's session needs it: text messages in,
+//! text messages out, compressed (RFC 7692) where that was agreed on.
 //!
 //! Own and small, and apart from whatever reads WebSockets in the program under test.
 
 use std::io;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::http::Incoming;
 
@@ -17,15 +19,21 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
+/// The first frame of a compressed message has this bit (RFC 7692, 6).
+const PACKED: u8 = 0x40;
 
 /// The `Sec-WebSocket-Accept` field for a `Sec-WebSocket-Key`.
 pub fn accept_key(key: &str) -> String {
     base64(&sha1(format!("{}{GUID}", key.trim()).as_bytes()))
 }
 
-/// A frame that a server sends, whole and unmasked.
+/// A frame that a server sends, the last of its message and unmasked.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
+    frame_of(0x80 | opcode, payload)
+}
+
+fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
     match payload.len() {
         length @ 0..=125 => frame.push(length as u8),
         length @ 126..=0xffff => {
@@ -41,16 +49,102 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A text message as a server sends it.
-pub fn text(message: &str) -> Vec<u8> {
-    frame(TEXT, message.as_bytes())
+/// A text message as a server sends it, a frame for each piece.
+pub fn message(pieces: &[&[u8]], is_packed: bool) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let empty: &[&[u8]] = &[b""];
+    let pieces = if pieces.is_empty() { empty } else { pieces };
+    for (at, piece) in pieces.iter().enumerate() {
+        let opcode = if at == 0 { TEXT } else { CONTINUATION };
+        let last = if at + 1 == pieces.len() { 0x80 } else { 0 };
+        let packed = if is_packed && at == 0 { PACKED } else { 0 };
+        frames.extend(frame_of(last | packed | opcode, piece));
+    }
+    frames
+}
+
+/// Compresses messages.
+pub struct Packer {
+    compress: Compress,
+    keeps: bool,
+}
+
+impl Packer {
+    /// One that remembers earlier messages, or does not.
+    pub fn new(keeps: bool) -> Self {
+        Self { compress: Compress::new(Compression::default(), false), keeps }
+    }
+
+    /// The payload of a message (RFC 7692, 7.2.1).
+    pub fn pack(&mut self, data: &[u8]) -> io::Result<Vec<u8>> {
+        if !self.keeps {
+            self.compress.reset();
+        }
+        let mut packed = Vec::with_capacity(data.len() + 64);
+        let before = self.compress.total_in();
+        loop {
+            let taken = (self.compress.total_in() - before) as usize;
+            let rest = &data[taken..];
+            self.compress.compress_vec(rest, &mut packed, FlushCompress::Sync)?;
+            let taken = (self.compress.total_in() - before) as usize;
+            // A flush has ended when room is left over.
+            if taken == data.len() && packed.len() < packed.capacity() {
+                break;
+            }
+            packed.reserve(packed.capacity());
+        }
+        if packed.ends_with(&[0, 0, 0xff, 0xff]) {
+            packed.truncate(packed.len() - 4);
+        }
+        Ok(packed)
+    }
+}
+
+/// Decompresses messages.
+struct Unpacker {
+    decompress: Decompress,
+    keeps: bool,
+}
+
+impl Unpacker {
+    fn unpack(&mut self, payload: &[u8]) -> io::Result<Vec<u8>> {
+        if !self.keeps {
+            self.decompress.reset(false);
+        }
+        let packed = [payload, &[0, 0, 0xff, 0xff]].concat();
+        let mut text = Vec::with_capacity(packed.len() * 4);
+        let before = self.decompress.total_in();
+        loop {
+            let taken = (self.decompress.total_in() - before) as usize;
+            let status = self.decompress.decompress_vec(
+                &packed[taken..],
+                &mut text,
+                FlushDecompress::Sync,
+            )?;
+            let taken = (self.decompress.total_in() - before) as usize;
+            if status == Status::StreamEnd
+                || (taken == packed.len() && text.len() < text.capacity())
+            {
+                return Ok(text);
+            }
+            if text.len() > MAX_MESSAGE_BYTES {
+                return Err(broken("a WebSocket message unpacks to too much"));
+            }
+            text.reserve(text.capacity());
+        }
+    }
 }
 
 /// What a client has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     /// A text message.
-    Text(Vec<u8>),
+    Text {
+        /// Its text.
+        text: Vec<u8>,
+        /// Its size as it was sent.
+        wire_bytes: u64,
+    },
     /// The answer that is due to a ping or to the end.
     Reply {
         /// To be sent.
@@ -65,26 +159,38 @@ pub enum Message {
 pub struct Frames {
     buffer: Vec<u8>,
     message: Vec<u8>,
+    is_packed: bool,
+    unpacker: Option<Unpacker>,
 }
 
 impl Frames {
+    /// A reader of messages that may be compressed, each with the memory of those before or not.
+    pub fn new(deflates: bool, keeps: bool) -> Self {
+        let unpacker = deflates.then(|| Unpacker { decompress: Decompress::new(false), keeps });
+        Self { unpacker, ..Self::default() }
+    }
+
     /// The next message; `None` when the client has left without a word.
-    pub fn next(&mut self, incoming: &mut impl Incoming) -> io::Result<Option<Message>> {
+    pub fn next(&mut self, incoming: &mut (impl Incoming + ?Sized)) -> io::Result<Option<Message>> {
         loop {
-            let Some((last, opcode, payload)) = self.take_frame()? else {
+            let Some((first, payload)) = self.take_frame()? else {
                 if incoming.receive(&mut self.buffer)? == 0 {
                     return Ok(None);
                 }
                 continue;
             };
+            let opcode = first & 0x0f;
+            if opcode == TEXT {
+                self.is_packed = first & PACKED != 0;
+            }
             match opcode {
                 CONTINUATION | TEXT => {
                     self.message.extend(payload);
                     if self.message.len() > MAX_MESSAGE_BYTES {
                         return Err(broken("a WebSocket message is too long"));
                     }
-                    if last {
-                        return Ok(Some(Message::Text(std::mem::take(&mut self.message))));
+                    if first & 0x80 != 0 {
+                        return self.finished().map(Some);
                     }
                 }
                 CLOSE => {
@@ -99,13 +205,24 @@ impl Frames {
         }
     }
 
-    /// Takes a whole frame out of the buffer: (last of its message, opcode, payload).
-    fn take_frame(&mut self) -> io::Result<Option<(bool, u8, Vec<u8>)>> {
+    fn finished(&mut self) -> io::Result<Message> {
+        let message = std::mem::take(&mut self.message);
+        let wire_bytes = message.len() as u64;
+        let text = match &mut self.unpacker {
+            Some(unpacker) if self.is_packed => unpacker.unpack(&message)?,
+            _ => message,
+        };
+        Ok(Message::Text { text, wire_bytes })
+    }
+
+    /// Takes a whole frame out of the buffer: its first byte and its payload.
+    fn take_frame(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
         let Some(&[first, second]) = self.buffer.first_chunk::<2>() else { return Ok(None) };
         if second & 0x80 == 0 {
             return Err(broken("a client's WebSocket frame is not masked"));
         }
-        if first & 0x70 != 0 {
+        let agreed = if self.unpacker.is_some() { PACKED } else { 0 };
+        if first & 0x70 & !agreed != 0 {
             return Err(broken("a WebSocket frame uses an extension that was not agreed on"));
         }
         let (length_bytes, short) = match second & 0x7f {
@@ -127,7 +244,7 @@ impl Frames {
         let payload = self.buffer[start..start + length].iter().zip(mask.iter().cycle());
         let payload = payload.map(|(byte, mask)| byte ^ mask).collect();
         self.buffer.drain(..start + length);
-        Ok(Some((first & 0x80 != 0, first & 0x0f, payload)))
+        Ok(Some((first, payload)))
     }
 }
 
@@ -176,7 +293,8 @@ fn sha1(data: &[u8]) -> [u8; 20] {
     digest
 }
 
-fn base64(data: &[u8]) -> String {
+/// Base64 with padding (RFC 4648, 4).
+pub fn base64(data: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in data.chunks(3) {

@@ -55,7 +55,7 @@ pub struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    /// Prepares an accepted stream; the handshake takes place with the first bytes.
+    /// Shakes hands on an accepted stream.
     pub fn new(
         tls: &Arc<ServerConfig>,
         stream: TcpStream,
@@ -67,7 +67,35 @@ impl<'a> Wire<'a> {
         stream.set_read_timeout(Some(POLL))?;
         stream.set_write_timeout(Some(IDLE))?;
         let session = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
-        Ok(Self { id, log, stop, tls: StreamOwned::new(session, stream), sent_bytes: 0 })
+        let tls = StreamOwned::new(session, stream);
+        let mut wire = Self { id, log, stop, tls, sent_bytes: 0 };
+        wire.shake_hands()?;
+        Ok(wire)
+    }
+
+    fn shake_hands(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + IDLE;
+        while self.tls.conn.is_handshaking() {
+            match self.tls.conn.complete_io(&mut self.tls.sock) {
+                Err(error) if is_timeout(&error) && Instant::now() < deadline => {
+                    if self.stop.is_set() {
+                        return Err(io::Error::other("server is stopping"));
+                    }
+                }
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    /// The protocol that was agreed on for the connection.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.tls.conn.alpn_protocol()
+    }
+
+    /// The session and its socket.
+    pub fn into_parts(self) -> (ServerConnection, TcpStream) {
+        (self.tls.conn, self.tls.sock)
     }
 
     /// The connection's id in the truth.
