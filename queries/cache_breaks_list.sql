@@ -18,6 +18,7 @@
 --   common_bytes: size of the request before the first difference, bytes
 --   idle_ms: end of the call before to begin of this one, milliseconds
 --   lost_tokens: tokens that were in the cache and were not read from it
+--   lost_cost_usd: what that cost, US dollars
 -- Absence:
 --   no row when nothing was lost, or no counts of the cache were reported;
 --   first_difference is NULL when nothing that was sent before differs
@@ -33,7 +34,8 @@ SELECT
   b.provider_reason,
   b.common_bytes,
   b.idle_ms,
-  b.lost_tokens
+  b.lost_tokens,
+  b.lost_cost_usd
 FROM cache_breaks AS b
 JOIN llm_calls AS c ON c.call_id = b.call_id
 WHERE $cause IS NULL OR b.cause = $cause

@@ -20,6 +20,8 @@
 --   cache_read_tokens: the part of them that was read from the cache
 --   output_tokens: output tokens of its calls
 --   uncounted_calls: calls without final counts; the sums are at least
+--   cost_usd: what its calls cost, US dollars
+--   unpriced_calls: calls without a cost; not in the sum
 -- Absence:
 --   parents are NULL when there is none, ids when the calls do not name them,
 --   token counts when no call reported any, duration_ms when a call was open
@@ -47,6 +49,8 @@ SELECT
   END AS total_input_tokens,
   cache_read_tokens,
   output_tokens,
-  uncounted_calls
+  uncounted_calls,
+  cost_usd,
+  unpriced_calls
 FROM conversations
 ORDER BY conversation_id

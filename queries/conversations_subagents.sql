@@ -12,6 +12,7 @@
 --   tool_calls: uses of tools
 --   total_input_tokens: input tokens of its calls, cached or not
 --   output_tokens: output tokens of its calls
+--   cost_usd: what its calls cost, US dollars
 --   result_bytes: size of what the parent got back, bytes
 --   carried_bytes: result_bytes times the parent's calls that sent it, bytes
 -- Absence:
@@ -48,6 +49,7 @@ SELECT
         + coalesce(c.cache_creation_tokens, 0)
   END AS total_input_tokens,
   c.output_tokens,
+  c.cost_usd,
   max(t.result_bytes) AS result_bytes,
   max(t.carried_bytes) AS carried_bytes
 FROM conversations AS c
@@ -69,5 +71,6 @@ GROUP BY
   c.input_tokens,
   c.cache_read_tokens,
   c.cache_creation_tokens,
-  c.output_tokens
+  c.output_tokens,
+  c.cost_usd
 ORDER BY c.conversation_id

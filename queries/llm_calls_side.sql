@@ -7,6 +7,7 @@
 --   failed: calls with an error
 --   total_input_tokens: input tokens, cached or not
 --   output_tokens: all billed output tokens
+--   cost_usd: what they cost, US dollars
 --   total_ms: time that they took, milliseconds
 --   first_call_id: the first of them
 -- Absence:
@@ -19,6 +20,7 @@ SELECT
     AS failed,
   sum(total_input_tokens) AS total_input_tokens,
   sum(output_tokens) AS output_tokens,
+  sum(cost_usd) AS cost_usd,
   sum(duration_ms) AS total_ms,
   min(call_id) AS first_call_id
 FROM llm_calls

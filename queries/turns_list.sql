@@ -29,6 +29,8 @@
 --   cache_creation_tokens: input tokens of its calls written to the cache
 --   output_tokens: output tokens of its calls
 --   uncounted_calls: calls without final counts; the sums are at least
+--   cost_usd: what its calls cost, US dollars
+--   unpriced_calls: calls without a cost; not in the sum
 -- Absence:
 --   duration_ms is NULL while a call was open at the end of the recording (the
 --   parts of the time go on to the last that is known), token counts when no
@@ -66,7 +68,9 @@ SELECT
   t.cache_read_tokens,
   t.cache_creation_tokens,
   t.output_tokens,
-  t.uncounted_calls
+  t.uncounted_calls,
+  t.cost_usd,
+  t.unpriced_calls
 FROM turns AS t
 JOIN conversations AS c ON c.conversation_id = t.conversation_id
 LEFT JOIN breaks AS b

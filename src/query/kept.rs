@@ -11,7 +11,7 @@ use crate::reconstruct::finding::{
     Block, CacheBreak, Carried, Conversation, Finding, Limit, LlmCall, McpCall, Placement,
     StreamEvent, ToolCall, Turn,
 };
-use crate::tables::{Channels, HttpRow, Inputs, LossRow, MessageRow, SpentBy, Traffic, TurnRow};
+use crate::tables::{Channels, HttpRow, Inputs, LossRow, MessageRow, Traffic};
 
 /// Text of stream events that is kept at most.
 const KEPT_STREAM_BYTES: usize = 32 << 20;
@@ -39,13 +39,11 @@ pub(super) struct Findings {
     pub(super) tool_calls: Vec<ToolCall>,
     /// Whether the tool calls have all of their texts.
     pub(super) has_tool_texts: bool,
-    pub(super) turns: Vec<TurnRow>,
+    pub(super) turns: Vec<Turn>,
     pub(super) conversations: Vec<Conversation>,
     pub(super) cache_breaks: Vec<CacheBreak>,
     /// In order of their exchanges.
     pub(super) limits: Vec<Limit>,
-    /// What calls used in all.
-    pub(super) spent: SpentBy,
     /// In the order of their findings; without texts where there was no room.
     pub(super) mcp_calls: Vec<McpCall>,
     /// What processes read from their standard input.
@@ -100,7 +98,6 @@ pub(super) struct Kept {
     argument_bytes: usize,
     result_bytes: usize,
     mcp_bytes: usize,
-    turns: Vec<Turn>,
     places: HashMap<u64, Placement>,
     carried: HashMap<(u64, String), u64>,
 }
@@ -116,7 +113,6 @@ impl Kept {
             argument_bytes: 0,
             result_bytes: 0,
             mcp_bytes: 0,
-            turns: Vec::new(),
             places: HashMap::new(),
             carried: HashMap::new(),
         }
@@ -150,7 +146,7 @@ impl Kept {
             }
             Finding::Placed(placed) => drop(self.places.insert(placed.call_id, placed.placement)),
             Finding::CacheBreak(found) => self.findings.cache_breaks.push(*found),
-            Finding::Turn(turn) => self.turns.push(*turn),
+            Finding::Turn(turn) => self.findings.turns.push(*turn),
             Finding::Conversation(found) => self.findings.conversations.push(*found),
             Finding::Limit(limit) => self.findings.limits.push(*limit),
             Finding::McpCall(call) => self.mcp_call(*call),
@@ -196,10 +192,6 @@ impl Kept {
             tool.carried_calls = carried.get(&own).copied();
         }
         findings.tool_calls = tools;
-        findings.spent = SpentBy::new(&findings.calls);
-        let spent = |turn: &Turn| findings.spent.turn(turn.conversation_id, turn.turn);
-        let row = |turn| TurnRow { spent: spent(&turn), turn };
-        findings.turns = self.turns.into_iter().map(row).collect();
         findings.stream_events = self.stream_events.rows;
         let blocks = self.blocks.rows;
         findings.messages =

@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = embedded![
     "llm_calls_cost_by_model",
     "llm_calls_failed",
     "llm_calls_list",
+    "llm_calls_most_expensive",
     "llm_calls_most_tokens",
     "llm_calls_other_model",
     "llm_calls_retries",

@@ -5,6 +5,7 @@
 //! the asynchronous machinery stays inside. One partition per plan: the same query over the same
 //! traces gives the same bytes.
 
+mod calls;
 mod completeness;
 mod error;
 mod events;

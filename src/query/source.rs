@@ -21,8 +21,8 @@ use crate::reconstruct::finding::Finding;
 use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
 use crate::tables::{
-    self, Channels, Chunk, ConnectionRow, ConversationRow, DnsRow, FileOpRow, FileRow, Files, Gaps,
-    HttpRow, InfoRow, StdioChunk, Table, TlsChunk, ToolCallRow, ToolRuns,
+    self, Channels, Chunk, ConnectionRow, DnsRow, FileOpRow, FileRow, Files, Gaps, HttpRow,
+    InfoRow, StdioChunk, Table, TlsChunk, ToolRuns,
 };
 use crate::trace::{self, Reader};
 
@@ -77,7 +77,7 @@ pub(super) enum Derived {
 /// Takes batches as they are made; `Break` when no more are wanted.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(RecordBatch) -> ControlFlow<()>;
 
-type Result<T, E = DataFusionError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
 /// A value made when first needed; whoever needs it meanwhile waits for it.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl<T> Default for Once<T> {
 pub(super) struct Source {
     /// Its files: one, or the parts of a recording in their order.
     readers: Vec<Reader>,
-    prices: Arc<Prices>,
+    pub(super) prices: Arc<Prices>,
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
@@ -208,14 +208,9 @@ impl Source {
             }
             Derived::Messages => self.messages(projection, sink),
             Derived::ToolCalls => self.tool_calls(projection, sink),
-            Derived::Turns => {
-                send(&tables::TURNS, &external(self.findings())?.turns, projection, sink)
-            }
+            Derived::Turns => self.turns(projection, sink),
             Derived::Conversations => self.conversations(projection, sink),
-            Derived::CacheBreaks => {
-                let findings = external(self.findings())?;
-                send(&tables::CACHE_BREAKS, &findings.cache_breaks, projection, sink)
-            }
+            Derived::CacheBreaks => self.cache_breaks(projection, sink),
             Derived::Limits => {
                 send(&tables::LIMITS, &external(self.findings())?.limits, projection, sink)
             }
@@ -338,70 +333,7 @@ impl Source {
         batches.finish()
     }
 
-    fn messages(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
-        let findings = external(self.findings())?;
-        if let Some(rows) = &findings.messages {
-            return send(&tables::MESSAGES, rows, projection, sink);
-        }
-        let mut batches = Batches::new(&tables::MESSAGES, projection, sink);
-        self.reconstruct(false, |finding| match finding {
-            Finding::Block(block) => {
-                let row = findings.message(*block);
-                let bytes = row.bytes();
-                batches.push(row, bytes)
-            }
-            _ => Ok(ControlFlow::Continue(())),
-        })?;
-        batches.finish()
-    }
-
-    fn tool_calls(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
-        let findings = external(self.findings())?;
-        let texts = ["arguments", "result"].map(|name| tables::TOOL_CALLS.index(name));
-        let needs_texts = projection.iter().any(|index| texts.contains(index));
-        let runs = external(self.tool_runs())?;
-        let mut runs = runs.runs.iter();
-        let mut next_run = || runs.next().cloned().unwrap_or_default();
-        let mut batches = Batches::new(&tables::TOOL_CALLS, projection, sink);
-        if findings.has_tool_texts || !needs_texts {
-            for tool in &findings.tool_calls {
-                let row = ToolCallRow { tool: tool.clone(), run: next_run() };
-                let bytes = row.bytes();
-                if batches.push(row, bytes)?.is_break() {
-                    return Ok(());
-                }
-            }
-            return batches.finish();
-        }
-        // The same findings in the same order: only texts are to be filled in.
-        let mut kept = findings.tool_calls.iter();
-        self.reconstruct(false, |finding| match (finding, kept.len()) {
-            (Finding::ToolCall(found), 1..) => {
-                let tool = kept.next().cloned().unwrap_or(*found.clone());
-                let mut row = ToolCallRow { tool, run: next_run() };
-                (row.tool.arguments, row.tool.result) = (found.arguments, found.result);
-                let bytes = row.bytes();
-                batches.push(row, bytes)
-            }
-            _ => Ok(ControlFlow::Continue(())),
-        })?;
-        batches.finish()
-    }
-
-    fn conversations(&self, projection: &[usize], sink: Sink<'_>) -> Result<()> {
-        let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-        let rows = findings.conversations.iter().map(|conversation| ConversationRow {
-            agent: conversation
-                .agent
-                .clone()
-                .or_else(|| activity.find(conversation.process?)?.name().map(String::from)),
-            spent: findings.spent.conversation(conversation.conversation_id),
-            conversation: conversation.clone(),
-        });
-        send(&tables::CONVERSATIONS, &rows.collect::<Vec<_>>(), projection, sink)
-    }
-
-    fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
+    pub(super) fn activity(&self) -> Result<Arc<Activity>, trace::Error> {
         self.activity.get(|| {
             let mut activity = Activity::default();
             for event in self.events(activity::KINDS) {
@@ -430,7 +362,7 @@ impl Source {
         })
     }
 
-    fn tool_runs(&self) -> Result<Arc<ToolRuns>, trace::Error> {
+    pub(super) fn tool_runs(&self) -> Result<Arc<ToolRuns>, trace::Error> {
         self.tool_runs.get(|| {
             let (findings, activity) = (self.findings()?, self.activity()?);
             let (tools, files) = (&findings.tool_calls, self.file_rows()?);
@@ -467,7 +399,7 @@ impl Source {
         })
     }
 
-    fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
+    pub(super) fn findings(&self) -> Result<Arc<Findings>, trace::Error> {
         self.findings.get(|| {
             let is_midway = self.is_midway();
             let mut kept = Kept::new(self.channels()?, is_midway);
@@ -488,7 +420,7 @@ impl Source {
     }
 
     /// Reads the trace and hands over every finding until one breaks or fails.
-    fn reconstruct(
+    pub(super) fn reconstruct(
         &self,
         keep_bodies: bool,
         mut take: impl FnMut(Finding) -> Result<ControlFlow<()>>,
@@ -522,12 +454,17 @@ fn options(keep_bodies: bool) -> Options {
     Options { keep_bodies, max_body_bytes: MAX_BODY_BYTES }
 }
 
-fn external<T>(result: Result<T, trace::Error>) -> Result<T> {
+pub(super) fn external<T>(result: Result<T, trace::Error>) -> Result<T> {
     result.map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// Sends rows that are already in memory.
-fn send<R>(table: &Table<R>, rows: &[R], projection: &[usize], sink: Sink<'_>) -> Result<()> {
+pub(super) fn send<R>(
+    table: &Table<R>,
+    rows: &[R],
+    projection: &[usize],
+    sink: Sink<'_>,
+) -> Result<()> {
     for rows in rows.chunks(BATCH_ROWS) {
         if sink(table.batch(rows, projection)?).is_break() {
             break;
@@ -537,7 +474,7 @@ fn send<R>(table: &Table<R>, rows: &[R], projection: &[usize], sink: Sink<'_>) -
 }
 
 /// Gathers rows into batches of bounded size.
-struct Batches<'a, R: 'static> {
+pub(super) struct Batches<'a, R: 'static> {
     table: &'static Table<R>,
     projection: &'a [usize],
     sink: Sink<'a>,
@@ -546,11 +483,11 @@ struct Batches<'a, R: 'static> {
 }
 
 impl<'a, R> Batches<'a, R> {
-    fn new(table: &'static Table<R>, projection: &'a [usize], sink: Sink<'a>) -> Self {
+    pub(super) fn new(table: &'static Table<R>, projection: &'a [usize], sink: Sink<'a>) -> Self {
         Self { table, projection, sink, rows: Vec::new(), bytes: 0 }
     }
 
-    fn push(&mut self, row: R, bytes: usize) -> Result<ControlFlow<()>> {
+    pub(super) fn push(&mut self, row: R, bytes: usize) -> Result<ControlFlow<()>> {
         self.rows.push(row);
         self.bytes += bytes;
         if self.rows.len() < BATCH_ROWS && self.bytes < BATCH_BYTES {
@@ -566,7 +503,7 @@ impl<'a, R> Batches<'a, R> {
         Ok((self.sink)(batch))
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         if !self.rows.is_empty() {
             let _no_more_follow = self.flush()?;
         }

@@ -3,7 +3,7 @@
 use super::Report;
 use super::document::{Align, Block, Section, Table};
 use super::rows::Row;
-use crate::human::{UNKNOWN, count, counted, duration, printable};
+use crate::human::{UNKNOWN, count, counted, duration, printable, usd};
 
 /// Breaks that are printed, those that cost most; JSON has all of them.
 const SHOWN: usize = 10;
@@ -25,6 +25,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         ("call", Align::Right),
         ("start", Align::Right),
         ("lost tokens", Align::Right),
+        ("cost", Align::Right),
         ("idle", Align::Right),
         ("cause", Align::Left),
         ("provider says", Align::Left),
@@ -35,19 +36,21 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             row.int("call_id").map_or_else(|| UNKNOWN.to_owned(), |id| id.to_string()),
             report.recording.position(row.ts("ts")),
             row.count("lost_tokens").map_or_else(|| UNKNOWN.to_owned(), count),
+            row.float("lost_cost_usd").map_or_else(|| UNKNOWN.to_owned(), usd),
             row.float("idle_ms").map_or_else(|| UNKNOWN.to_owned(), duration),
             row.text("cause").unwrap_or(UNKNOWN).to_owned(),
             printable(row.text("provider_reason").unwrap_or(UNKNOWN), PATH_CHARS),
             printable(row.text("first_difference").unwrap_or(UNKNOWN), PATH_CHARS),
         ]);
     }
+    table.drop_if_all("cost", UNKNOWN);
     table.drop_if_all("provider says", UNKNOWN);
     table.drop_if_all("first difference", UNKNOWN);
     let times = counted(rows.len() as u64, "time");
     let note = format!(
         "{times}, {} input tokens that were in the provider's cache were not read from it. content: \
          what was sent before differs. ttl: the cache was not used for longer than it is kept. \
-         model: another one was asked for.",
+         model: another one was asked for. cost: what the call cost more than with the cache.",
         count(all)
     );
     let mut blocks = vec![Block::Table(table), Block::Note(note)];

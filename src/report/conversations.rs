@@ -3,7 +3,7 @@
 use super::Report;
 use super::document::{Align, Block, Section, Table};
 use super::rows::Row;
-use crate::human::{UNKNOWN, count, counted, duration, printable};
+use crate::human::{UNKNOWN, count, counted, duration, printable, usd};
 
 /// Turns and conversations that are printed; JSON has all of them.
 const SHOWN: usize = 40;
@@ -61,6 +61,7 @@ fn turn_table(report: &Report, turns: &[Row<'_>]) -> Table {
         other,
         ("calls", Align::Right),
         ("uses", Align::Right),
+        ("cost", Align::Right),
         ("prompt", Align::Left),
     ]);
     for row in turns.iter().take(SHOWN) {
@@ -86,10 +87,12 @@ fn turn_table(report: &Report, turns: &[Row<'_>]) -> Table {
             part(6),
             number("calls"),
             number("tool_calls"),
+            row.float("cost_usd").map_or_else(|| UNKNOWN.to_owned(), usd),
             printable(row.text("prompt").unwrap_or("(not captured)"), PROMPT_CHARS),
         ]);
     }
     PARTS.iter().skip(1).for_each(|(_, header)| table.drop_if_all(header, UNKNOWN));
+    table.drop_if_all("cost", UNKNOWN);
     table
 }
 
@@ -102,6 +105,7 @@ fn other_table(report: &Report, others: &[Row<'_>]) -> Table {
         ("calls", Align::Right),
         ("input", Align::Right),
         ("output", Align::Right),
+        ("cost", Align::Right),
         ("what", Align::Left),
         ("agent", Align::Left),
     ]);
@@ -116,10 +120,12 @@ fn other_table(report: &Report, others: &[Row<'_>]) -> Table {
             tokens("calls"),
             tokens("total_input_tokens"),
             tokens("output_tokens"),
+            row.float("cost_usd").map_or_else(|| UNKNOWN.to_owned(), usd),
             row.text("class").unwrap_or(UNKNOWN).to_owned(),
             printable(row.text("agent").unwrap_or(UNKNOWN), NAME_CHARS),
         ]);
     }
+    table.drop_if_all("cost", UNKNOWN);
     table
 }
 

@@ -179,5 +179,18 @@ pub const CONVERSATIONS: Table<ConversationRow> = Table {
             "Calls without final counts: the sums are at least.",
             NEVER,
         ),
+        Column::measured(
+            "cost_usd",
+            "USD",
+            Cell::Float(|x| x.spent.cost_usd),
+            "What its calls cost, as in table llm_calls; those without a cost are not in it.",
+            "no call has a cost",
+        ),
+        Column::new(
+            "unpriced_calls",
+            Cell::Int(|x| x.spent.unpriced_calls.and_then(int)),
+            "Calls without a cost.",
+            "it has no call but such as only count tokens",
+        ),
     ],
 };

@@ -36,7 +36,7 @@ mod turn;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-pub use cache_break::CACHE_BREAKS;
+pub use cache_break::{CACHE_BREAKS, CacheBreakRow};
 pub use channel::{CHANNEL_KINDS, Channels, Peer, Totals, UsedChannel};
 pub use chunk::Chunk;
 pub use column::{Cell, Column, Table, UTC};

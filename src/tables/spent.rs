@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::price::Prices;
 use crate::reconstruct::finding::{CallClass, LlmCall, UsageState};
 
 /// Sums over some calls. `None`: of no call was it known.
@@ -20,10 +21,14 @@ pub struct Spent {
     pub reasoning_tokens: Option<u64>,
     /// Calls without final counts of the provider.
     pub uncounted_calls: u64,
+    /// What they cost, US dollars, as far as it is known.
+    pub cost_usd: Option<f64>,
+    /// Calls without a cost; `None` when costs were not asked for.
+    pub unpriced_calls: Option<u64>,
 }
 
 impl Spent {
-    fn add(&mut self, call: &LlmCall) {
+    fn add(&mut self, call: &LlmCall, prices: Option<&Prices>) {
         let usage = &call.usage;
         for (sum, part) in [
             (&mut self.input_tokens, usage.input_tokens),
@@ -37,6 +42,13 @@ impl Spent {
             }
         }
         self.uncounted_calls += u64::from(call.usage_state != UsageState::Reported);
+        let Some(prices) = prices else { return };
+        let cost = prices.cost(call).usd;
+        if let Some(usd) = cost {
+            self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + usd);
+        }
+        let unpriced = self.unpriced_calls.get_or_insert(0);
+        *unpriced += u64::from(cost.is_none());
     }
 }
 
@@ -48,18 +60,20 @@ pub struct SpentBy {
 }
 
 impl SpentBy {
-    /// Sums up calls that are in their places. Those that only count tokens use none.
+    /// Sums up calls that are in their places, and what they cost where `prices` are given. Those
+    /// that only count tokens use none.
     #[must_use]
-    pub fn new(calls: &[LlmCall]) -> Self {
-        let mut sums = Self::default();
+    pub fn new(calls: &[LlmCall], prices: Option<&Prices>) -> Self {
+        let mut turns: BTreeMap<(u64, u32), Spent> = BTreeMap::new();
+        let mut conversations: BTreeMap<u64, Spent> = BTreeMap::new();
         for call in calls.iter().filter(|call| call.placement.class != CallClass::CountTokens) {
             let Some(conversation_id) = call.placement.conversation_id else { continue };
-            sums.conversations.entry(conversation_id).or_default().add(call);
+            conversations.entry(conversation_id).or_default().add(call, prices);
             if let Some(turn) = call.placement.turn {
-                sums.turns.entry((conversation_id, turn)).or_default().add(call);
+                turns.entry((conversation_id, turn)).or_default().add(call, prices);
             }
         }
-        sums
+        Self { turns, conversations }
     }
 
     /// The sums of a turn.

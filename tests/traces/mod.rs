@@ -149,7 +149,9 @@ pub fn hostile_session() -> Vec<Event> {
     r.lose(1_500, (&long, EVIL), u64::MAX, u64::MAX, None);
     let api = r.connect(agent, EVIL);
     let quoted = serde_json::Value::String(long.clone()).to_string();
-    let body = format!(r#"{{"model":{quoted},"max_tokens":1,"messages":[]}}"#);
+    let body = format!(
+        r#"{{"model":{quoted},"max_tokens":1,"messages":[{{"role":"user","content":{quoted}}}]}}"#
+    );
     let agent_name = "e\u{202e}vil/1 <b>";
     r.send(1_000, api, &wire::request("POST", "h|ost", "/v1/messages", agent_name, &body));
     let answer = format!(
