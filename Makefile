@@ -44,7 +44,7 @@ unit:
 ## test-agents: install agents and runtimes from npm into the cache and record each of them
 test-agents: setup-test
 	AGENTSIGHT_TEST_AGENTS=1 AGENTSIGHT_TEST_PYTHON="$(CACHE)/venv/bin/python3" \
-	  cargo test --no-fail-fast --test live --test live_rust -- agents claude codex libraries
+	  cargo test --no-fail-fast --test live --test live_rust -- agents claude codex libraries tokens
 
 ## test-resolvers: which functions are found in published releases of agents (downloads them)
 test-resolvers: setup-test

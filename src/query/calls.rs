@@ -32,10 +32,13 @@ impl Source {
         let findings = external(self.findings())?;
         let texts = ["arguments", "result"].map(|name| tables::TOOL_CALLS.index(name));
         let needs_texts = projection.iter().any(|index| texts.contains(index));
+        let runs = external(self.tool_runs())?;
+        let mut runs = runs.runs.iter();
+        let mut next_run = || runs.next().cloned().unwrap_or_default();
         let mut batches = Batches::new(&tables::TOOL_CALLS, projection, sink);
         if findings.has_tool_texts || !needs_texts {
             for tool in &findings.tool_calls {
-                let row = ToolCallRow { tool: tool.clone() };
+                let row = ToolCallRow { tool: tool.clone(), run: next_run() };
                 let bytes = row.bytes();
                 if batches.push(row, bytes)?.is_break() {
                     return Ok(());
@@ -47,7 +50,8 @@ impl Source {
         let mut kept = findings.tool_calls.iter();
         self.reconstruct(false, |finding| match (finding, kept.len()) {
             (Finding::ToolCall(found), 1..) => {
-                let mut row = ToolCallRow { tool: kept.next().cloned().unwrap_or(*found.clone()) };
+                let tool = kept.next().cloned().unwrap_or(*found.clone());
+                let mut row = ToolCallRow { tool, run: next_run() };
                 (row.tool.arguments, row.tool.result) = (found.arguments, found.result);
                 let bytes = row.bytes();
                 batches.push(row, bytes)

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::event::Event;
 use crate::reconstruct::finding::{
-    Block, CacheBreak, Carried, Conversation, Finding, Limit, LlmCall, Placement, StreamEvent,
-    ToolCall, Turn,
+    Block, CacheBreak, Carried, Conversation, Finding, Limit, LlmCall, McpCall, Placement,
+    StreamEvent, ToolCall, Turn,
 };
-use crate::tables::{Channels, HttpRow, LossRow, MessageRow, Traffic};
+use crate::tables::{Channels, HttpRow, Inputs, LossRow, MessageRow, Traffic};
 
 /// Text of stream events that is kept at most.
 const KEPT_STREAM_BYTES: usize = 32 << 20;
@@ -20,6 +21,9 @@ const KEPT_MESSAGE_BYTES: usize = 32 << 20;
 
 /// Arguments of tools that are kept at most, and as much of their results.
 const KEPT_TOOL_BYTES: usize = 32 << 20;
+
+/// Parameters and results of calls of tool servers that are kept at most.
+const KEPT_MCP_BYTES: usize = 32 << 20;
 
 /// What the shared pass over payload found.
 #[derive(Debug, Default)]
@@ -40,6 +44,10 @@ pub(super) struct Findings {
     pub(super) cache_breaks: Vec<CacheBreak>,
     /// In order of their exchanges.
     pub(super) limits: Vec<Limit>,
+    /// In the order of their findings; without texts where there was no room.
+    pub(super) mcp_calls: Vec<McpCall>,
+    /// What processes read from their standard input.
+    pub(super) inputs: Inputs,
     pub(super) gaps: Vec<LossRow>,
     pub(super) traffic: Traffic,
 }
@@ -89,6 +97,7 @@ pub(super) struct Kept {
     blocks: Few<Block>,
     argument_bytes: usize,
     result_bytes: usize,
+    mcp_bytes: usize,
     places: HashMap<u64, Placement>,
     carried: HashMap<(u64, String), u64>,
 }
@@ -103,14 +112,16 @@ impl Kept {
             blocks: Few::new(KEPT_MESSAGE_BYTES),
             argument_bytes: 0,
             result_bytes: 0,
+            mcp_bytes: 0,
             places: HashMap::new(),
             carried: HashMap::new(),
         }
     }
 
-    /// The traffic on connections, which sees events too.
-    pub(super) fn traffic(&mut self) -> &mut Traffic {
-        &mut self.findings.traffic
+    /// Takes in an event for what is not found by reconstruction.
+    pub(super) fn event(&mut self, event: &Event) {
+        self.findings.traffic.push(event);
+        self.findings.inputs.push(event);
     }
 
     pub(super) fn push(&mut self, finding: Finding) {
@@ -138,8 +149,18 @@ impl Kept {
             Finding::Turn(turn) => self.findings.turns.push(*turn),
             Finding::Conversation(found) => self.findings.conversations.push(*found),
             Finding::Limit(limit) => self.findings.limits.push(*limit),
-            Finding::McpCall(_) => {}
+            Finding::McpCall(call) => self.mcp_call(*call),
         }
+    }
+
+    fn mcp_call(&mut self, mut call: McpCall) {
+        for text in [&mut call.params, &mut call.result] {
+            self.mcp_bytes = self.mcp_bytes.saturating_add(text.as_ref().map_or(0, String::len));
+            if self.mcp_bytes > KEPT_MCP_BYTES && text.take().is_some() {
+                call.is_cut = true;
+            }
+        }
+        self.findings.mcp_calls.push(call);
     }
 
     fn tool_call(&mut self, mut tool: ToolCall) {

@@ -20,9 +20,9 @@ use datafusion::scalar::ScalarValue;
 use super::source::Derived;
 use super::traces::{Named, TRACE, with_trace};
 use crate::tables::{
-    CACHE_BREAKS, CONNECTIONS, CONVERSATIONS, DNS_ANSWERS, FILE_OPS, FILES, HTTP, LIMITS,
-    LLM_CALLS, LOSSES, MESSAGES, PROBES, PROCESSES, SAMPLES, STDIO_CHUNKS, STREAM_EVENTS,
-    TLS_CHUNKS, TOOL_CALLS, TRACE_INFO, TURNS,
+    CACHE_BREAKS, CONNECTIONS, CONVERSATIONS, DNS_ANSWERS, FILE_OPS, FILES, GAPS, HTTP, LIMITS,
+    LLM_CALLS, LOSSES, MCP_CALLS, MESSAGES, PROBES, PROCESSES, SAMPLES, STDIO_CHUNKS,
+    STREAM_EVENTS, TLS_CHUNKS, TOOL_CALLS, TRACE_INFO, TURNS,
 };
 
 /// Batches that may wait between the thread that makes them and the query.
@@ -30,7 +30,7 @@ const CHANNEL_BATCHES: usize = 2;
 
 impl Derived {
     /// All tables made from events, in the order of the catalogue.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::TlsChunks,
         Self::StdioChunks,
         Self::Processes,
@@ -48,7 +48,9 @@ impl Derived {
         Self::Conversations,
         Self::CacheBreaks,
         Self::Limits,
+        Self::McpCalls,
         Self::Losses,
+        Self::Gaps,
         Self::Probes,
         Self::TraceInfo,
     ];
@@ -73,6 +75,8 @@ impl Derived {
             Self::Conversations => (CONVERSATIONS.name, CONVERSATIONS.schema()),
             Self::CacheBreaks => (CACHE_BREAKS.name, CACHE_BREAKS.schema()),
             Self::Limits => (LIMITS.name, LIMITS.schema()),
+            Self::McpCalls => (MCP_CALLS.name, MCP_CALLS.schema()),
+            Self::Gaps => (GAPS.name, GAPS.schema()),
             Self::Losses => (LOSSES.name, LOSSES.schema()),
             Self::Probes => (PROBES.name, PROBES.schema()),
             Self::TraceInfo => (TRACE_INFO.name, TRACE_INFO.schema()),

@@ -22,7 +22,7 @@ use crate::reconstruct::{Options, Reconstructor};
 use crate::tables::activity::{self, Activity};
 use crate::tables::{
     self, Channels, Chunk, ConnectionRow, DnsRow, FileOpRow, FileRow, Files, Gaps, HttpRow,
-    InfoRow, StdioChunk, Table, TlsChunk,
+    InfoRow, StdioChunk, Table, TlsChunk, ToolRuns,
 };
 use crate::trace::{self, Reader};
 
@@ -37,11 +37,15 @@ const BATCH_BYTES: usize = 4 << 20;
 const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The events that reconstruction needs.
-const RECONSTRUCTED_KINDS: &[&str] =
-    &["tls_data", "tls_close", "socket_data", "channel_open", "channel_close", "process_exit"];
-
-/// The events with payload that make streams, beside those that reconstruction needs.
-const STREAM_KINDS: &[&str] = &["stdio_data"];
+const RECONSTRUCTED_KINDS: &[&str] = &[
+    "tls_data",
+    "tls_close",
+    "socket_data",
+    "stdio_data",
+    "channel_open",
+    "channel_close",
+    "process_exit",
+];
 
 /// The derived tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub(super) enum Derived {
     Conversations,
     CacheBreaks,
     Limits,
+    McpCalls,
+    Gaps,
     Losses,
     Probes,
     TraceInfo,
@@ -103,6 +109,8 @@ pub(super) struct Source {
     info: Once<Vec<InfoRow>>,
     activity: Once<Activity>,
     attributed: Once<Activity>,
+    with_tools: Once<Activity>,
+    tool_runs: Once<ToolRuns>,
     channels: Once<Channels>,
     files: Once<Vec<FileRow>>,
     findings: Once<Findings>,
@@ -117,6 +125,8 @@ impl Source {
             info: Once::default(),
             activity: Once::default(),
             attributed: Once::default(),
+            with_tools: Once::default(),
+            tool_runs: Once::default(),
             channels: Once::default(),
             files: Once::default(),
             findings: Once::default(),
@@ -172,8 +182,14 @@ impl Source {
             Derived::Http => self.http(projection, sink),
             Derived::StreamEvents => self.stream_events(projection, sink),
             Derived::Processes => {
-                let needs_calls = projection.contains(&tables::PROCESSES.index("is_agent"));
-                let activity = if needs_calls { self.attributed() } else { self.activity() };
+                let needs = |names: &[&str]| {
+                    names.iter().any(|name| projection.contains(&tables::PROCESSES.index(name)))
+                };
+                let activity = match () {
+                    () if needs(tables::TOOL_COLUMNS) => self.with_tools(),
+                    () if needs(&["is_agent"]) => self.attributed(),
+                    () => self.activity(),
+                };
                 send(&tables::PROCESSES, &external(activity)?.processes, projection, sink)
             }
             Derived::Samples => {
@@ -183,8 +199,8 @@ impl Source {
             }
             Derived::LlmCalls => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
-                let of_price = tables::PRICE_COLUMNS.map(|name| tables::LLM_CALLS.index(name));
-                let needs_prices = projection.iter().any(|index| of_price.contains(index));
+                let name = |index: &usize| tables::LLM_CALLS.columns[*index].name;
+                let needs_prices = projection.iter().map(name).any(tables::needs_prices);
                 let prices = needs_prices.then_some(&*self.prices);
                 let channels = external(self.channels())?;
                 let rows = activity.call_rows(&findings.calls, &channels, prices);
@@ -197,6 +213,19 @@ impl Source {
             Derived::CacheBreaks => self.cache_breaks(projection, sink),
             Derived::Limits => {
                 send(&tables::LIMITS, &external(self.findings())?.limits, projection, sink)
+            }
+            Derived::McpCalls => {
+                let findings = external(self.findings())?;
+                let (calls, exchanges) = (&findings.mcp_calls, &findings.exchanges);
+                let channels = external(self.channels())?;
+                let rows = tables::mcp_rows(calls, exchanges, &findings.tool_calls, &channels);
+                send(&tables::MCP_CALLS, &rows, projection, sink)
+            }
+            Derived::Gaps => {
+                let (findings, activity) = (external(self.findings())?, external(self.activity())?);
+                let (holes, exchanges) = (&findings.gaps, &findings.exchanges);
+                let rows = tables::gap_rows(holes, &activity.losses, exchanges, &findings.calls);
+                send(&tables::GAPS, &rows, projection, sink)
             }
             Derived::Losses => {
                 let (findings, activity) = (external(self.findings())?, external(self.activity())?);
@@ -324,6 +353,23 @@ impl Source {
         })
     }
 
+    /// The activity, with what is known from the tool calls too.
+    fn with_tools(&self) -> Result<Arc<Activity>, trace::Error> {
+        self.with_tools.get(|| {
+            let mut activity = Activity::clone(&*self.attributed()?);
+            activity.attribute_tools(&self.findings()?.tool_calls, &*self.tool_runs()?);
+            Ok(activity)
+        })
+    }
+
+    pub(super) fn tool_runs(&self) -> Result<Arc<ToolRuns>, trace::Error> {
+        self.tool_runs.get(|| {
+            let (findings, activity) = (self.findings()?, self.activity()?);
+            let (tools, files) = (&findings.tool_calls, self.file_rows()?);
+            Ok(tables::tool_runs(tools, &activity, &findings.inputs, &files))
+        })
+    }
+
     fn channels(&self) -> Result<Arc<Channels>, trace::Error> {
         self.channels.get(|| {
             let mut channels = Channels::default();
@@ -359,11 +405,11 @@ impl Source {
             let mut kept = Kept::new(self.channels()?, is_midway);
             let mut gaps = Gaps::new(is_midway);
             let mut reconstructor = Reconstructor::new(options(false)).midway(is_midway);
-            let kinds = [RECONSTRUCTED_KINDS, tables::TRAFFIC_KINDS, STREAM_KINDS].concat();
+            let kinds = [RECONSTRUCTED_KINDS, tables::TRAFFIC_KINDS].concat();
             for event in self.events(&kinds) {
                 let event = event?;
                 gaps.push(&event);
-                kept.traffic().push(&event);
+                kept.event(&event);
                 reconstructor.push(&event, &mut |finding| kept.push(finding));
             }
             reconstructor.finish(&mut |finding| kept.push(finding));

@@ -324,6 +324,8 @@ pub struct LlmCall {
     pub placement: Placement,
     /// What its request is made of; `None` where not all of it is known.
     pub context: Option<Context>,
+    /// Size of the blocks of its response, as far as they were seen; `None` where there are none.
+    pub generated_bytes: Option<u64>,
     /// What it sent and received; only on the way to where conversations are put together.
     pub content: Content,
 }
@@ -357,6 +359,7 @@ impl LlmCall {
             correlation: Correlation::default(),
             placement: Placement::default(),
             context: None,
+            generated_bytes: None,
             content: Content::default(),
         }
     }

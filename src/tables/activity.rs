@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 
 use super::channel::Channels;
+use super::estimate::Estimates;
 use super::llm_call::CallRow;
 use super::loss::{LossRow, ProbeRow};
-use super::process::ProcessRow;
+use super::process::{Outlived, ProcessRow, StartedBy};
 use super::sample::SampleRow;
+use super::tool_run::ToolRuns;
 use crate::event::{Body, Event, ProcessId};
 use crate::price::Prices;
-use crate::reconstruct::finding::{Completeness, LlmCall, PartialReason};
+use crate::reconstruct::finding::{Completeness, LlmCall, PartialReason, ToolCall};
 use crate::time::WallNanos;
 
 /// The kinds of events that [`Activity`] is made of.
@@ -122,6 +124,56 @@ impl Activity {
         }
     }
 
+    /// Where a process stands among the rows.
+    pub(super) fn position(&self, id: ProcessId) -> Option<usize> {
+        self.index.get(&id).copied()
+    }
+
+    /// Where the parent of a process stands.
+    pub(super) fn parent(&self, process: usize) -> Option<usize> {
+        self.parents.get(process).copied().flatten()
+    }
+
+    /// Where the children of each process stand.
+    pub(super) fn children(&self) -> Vec<Vec<usize>> {
+        let mut children = vec![Vec::new(); self.processes.len()];
+        for (process, parent) in self.parents.iter().enumerate() {
+            if let Some(parent) = parent {
+                children[*parent].push(process);
+            }
+        }
+        children
+    }
+
+    /// CPU time that a process had used by then, nanoseconds; `None` where that was never looked at.
+    pub(super) fn cpu_ns_until(&self, process: usize, until: WallNanos) -> Option<f64> {
+        let points = self.cpu.get(process).filter(|points| points.len() > 1)?;
+        Some(cpu_at(points, until))
+    }
+
+    /// Marks which processes tool calls started, and which ran on when they should have ended.
+    pub fn attribute_tools(&mut self, calls: &[ToolCall], runs: &ToolRuns) {
+        for at in 0..self.processes.len() {
+            let ended = self.processes[at].exit.as_ref().map(|(ts, _)| *ts);
+            let runs_on = |since: WallNanos| ended.is_none_or(|ended| ended > since);
+            let agent = self.lineage(at).skip(1).find(|it| self.processes[*it].is_agent());
+            let agent_ended = agent.and_then(|it| Some(self.processes[it].exit.as_ref()?.0));
+            let tool = runs.of_process(self.processes[at].id);
+            let tool_ended = tool.and_then(|tool| calls[tool].end_ts);
+            let row = &mut self.processes[at];
+            row.tool = tool.map(|tool| StartedBy {
+                tool_call_id: calls[tool].tool_call_id.clone(),
+                call_id: calls[tool].call_id,
+                confidence: runs.runs[tool].confidence,
+            });
+            row.outlived = match (agent_ended, tool_ended) {
+                (Some(ts), _) if runs_on(ts) => Some((Outlived::Agent, ts)),
+                (_, Some(ts)) if runs_on(ts) => Some((Outlived::ToolCall, ts)),
+                _ => None,
+            };
+        }
+    }
+
     fn span(&self, call: &LlmCall) -> Option<Span> {
         let process = *self.index.get(&call.exchange.process?)?;
         let (from, until) = (call.exchange.start_ts, runs_until(call));
@@ -129,7 +181,7 @@ impl Activity {
     }
 
     /// Whether a process is `root` or descends from it.
-    fn is_in_tree(&self, process: usize, root: usize) -> bool {
+    pub(super) fn is_in_tree(&self, process: usize, root: usize) -> bool {
         self.lineage(process).any(|ancestor| ancestor == root)
     }
 
@@ -147,7 +199,11 @@ impl Activity {
         channels: &Channels,
         prices: Option<&Prices>,
     ) -> Vec<CallRow> {
+        let estimates = Estimates::new(calls);
         let row = |call: &LlmCall| {
+            let estimate = estimates.of(call);
+            let usage = estimate.as_ref().map(|estimate| estimate.usage(&call.usage));
+            let estimated_cost = prices.zip(usage).map(|(it, usage)| it.cost_of(call, &usage));
             let process = call.exchange.process.and_then(|id| self.index.get(&id).copied());
             let name = process.and_then(|at| self.processes[at].name()).map(String::from);
             CallRow {
@@ -156,6 +212,8 @@ impl Activity {
                 peak_rss_bytes: process.and_then(|at| self.peak_rss_during(call, at)),
                 peer: channels.peer(call.exchange.conn_id),
                 cost: prices.map(|prices| prices.cost(call)).unwrap_or_default(),
+                estimate,
+                estimated_cost: estimated_cost.unwrap_or_default(),
                 call: call.clone(),
             }
         };

@@ -125,6 +125,19 @@ impl Files {
 }
 
 impl FileRow {
+    pub(super) fn process(&self) -> Option<ProcessId> {
+        self.process
+    }
+
+    pub(super) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// First and last use.
+    pub(super) fn span(&self) -> (WallNanos, WallNanos) {
+        (self.first_ts, self.last_ts)
+    }
+
     fn new(process: Option<ProcessId>, path: Option<Arc<str>>, first_ts: WallNanos) -> Self {
         Self {
             process,

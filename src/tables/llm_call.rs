@@ -2,6 +2,7 @@
 
 use super::channel::Peer;
 use super::column::{Cell, Column, NEVER, Table, conn_id, int, opt_text, text};
+use super::estimate::Estimate;
 use super::http::{completeness_reason, duration_ms};
 use crate::price::Cost;
 use crate::reconstruct::finding::{Completeness, LlmCall};
@@ -21,6 +22,10 @@ pub struct CallRow {
     pub peer: Peer,
     /// What it cost.
     pub cost: Cost,
+    /// Counts that it did not report.
+    pub estimate: Option<Estimate>,
+    /// What it cost by these.
+    pub estimated_cost: Cost,
 }
 
 const NO_PROCESS: &str = "the process is not known";
@@ -33,11 +38,14 @@ const NO_ID: &str = "the agent sends none, or the request was not captured";
 const NO_CONTENT: &str = "no generated content was seen, or the response was not streamed";
 
 const NO_CONTEXT: &str = "not all of the request was captured and understood";
+const NOT_ESTIMATED: &str = "nothing is estimated";
 const NO_PRICE: &str = "there is no price for it, see unpriced_reason";
 
-/// The columns that need prices, which take a moment to look up.
-pub const PRICE_COLUMNS: [&str; 6] =
-    ["cost_usd", "price_source", "price_date", "price_model", "price_terms", "unpriced_reason"];
+/// Whether a column needs prices, which take a moment to look up.
+#[must_use]
+pub fn needs_prices(column: &str) -> bool {
+    column.contains("price") || column.ends_with("_usd")
+}
 
 /// One row per request to a model.
 pub const LLM_CALLS: Table<CallRow> = Table {
@@ -341,6 +349,43 @@ pub const LLM_CALLS: Table<CallRow> = Table {
             "Why there is no cost: usage (no token counts), provider or model (not in the list), tier \
              (no price for it at the time), counts (contradictory, or of a kind without a price).",
             "the cost is known",
+        ),
+        Column::measured(
+            "estimated_input_tokens",
+            "tokens",
+            Cell::Int(|x| x.estimate.as_ref()?.input_tokens.and_then(int)),
+            "All input of a call that reported none, estimated from the size of its request.",
+            "it was reported, or the request is not known whole",
+        ),
+        Column::measured(
+            "estimated_output_tokens",
+            "tokens",
+            Cell::Int(|x| x.estimate.as_ref()?.output_tokens.and_then(int)),
+            "All output, until its end or the cut, of a call that reported no final count, estimated \
+             from the size of what was generated; never below output_tokens.",
+            "it was reported, or nothing was seen to be generated",
+        ),
+        Column::new(
+            "estimate_method",
+            Cell::Text(|x| x.estimate.as_ref().and_then(|it| text(it.method))),
+            "How: trace (bytes per token of the same model's other calls in the trace, the middle of \
+             their ratios) or fixed (3.5 bytes per token, where these are fewer than three).",
+            NOT_ESTIMATED,
+        ),
+        Column::measured(
+            "estimate_error_percent",
+            "percent",
+            Cell::Float(|x| x.estimate.as_ref().map(|it| it.error_percent)),
+            "How far off the method is: for half of the calls that the ratio is from it is less; of \
+             the fixed ratio, what was seen on prose, source code and JSON.",
+            NOT_ESTIMATED,
+        ),
+        Column::measured(
+            "estimated_cost_usd",
+            "USD",
+            Cell::Float(|x| x.estimated_cost.usd),
+            "What cost_usd would be with the estimated counts.",
+            "nothing is estimated, or there is no price",
         ),
         Column::measured(
             "request_body_bytes",

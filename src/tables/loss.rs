@@ -42,6 +42,36 @@ impl LossRow {
             stream_offset: None,
         })
     }
+
+    /// Begin and end of the time in which it happened.
+    pub(super) fn span(&self) -> (WallNanos, WallNanos) {
+        (self.first_ts, self.last_ts)
+    }
+
+    pub(super) fn event_class(&self) -> &str {
+        &self.event_class
+    }
+
+    pub(super) fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    pub(super) fn conn_id(&self) -> Option<u64> {
+        self.conn_id
+    }
+
+    pub(super) fn process(&self) -> Option<ProcessId> {
+        self.process
+    }
+
+    pub(super) fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
+    }
+
+    /// Direction and offset of the first missing byte.
+    pub(super) fn place(&self) -> (Option<Direction>, Option<u64>) {
+        (self.direction, self.stream_offset)
+    }
 }
 
 /// The value of `losses.cause` for a hole in a stream.

@@ -13,12 +13,15 @@ mod column;
 mod connection;
 mod conversation;
 mod dns_answer;
+mod estimate;
 mod file;
 mod file_op;
+mod gap;
 mod http;
 mod limit;
 mod llm_call;
 mod loss;
+mod mcp_call;
 mod message;
 mod process;
 mod sample;
@@ -26,6 +29,7 @@ mod spent;
 mod stdio_chunk;
 mod tls_chunk;
 mod tool_call;
+mod tool_run;
 mod trace_info;
 mod traffic;
 mod turn;
@@ -39,19 +43,23 @@ pub use column::{Cell, Column, Table, UTC};
 pub use connection::{CONNECTIONS, ConnectionRow, HostSource};
 pub use conversation::{CONVERSATIONS, ConversationRow};
 pub use dns_answer::{DNS_ANSWERS, DnsRow};
+pub use estimate::{Estimate, Estimates};
 pub use file::{FILE_KINDS, FILES, FileRow, Files};
 pub use file_op::{FILE_OPS, FileOpRow};
+pub use gap::{GAPS, GapRow, gap_rows};
 pub use http::{HTTP, HttpRow, STREAM_EVENTS};
 pub use limit::LIMITS;
-pub use llm_call::{CallRow, LLM_CALLS, PRICE_COLUMNS};
+pub use llm_call::{CallRow, LLM_CALLS, needs_prices};
 pub use loss::{Gaps, LOSSES, LossRow, PROBES, ProbeRow, sort_losses};
+pub use mcp_call::{MCP_CALLS, McpRow, mcp_rows};
 pub use message::{MESSAGES, MessageRow};
-pub use process::{PROCESSES, ProcessRow};
+pub use process::{Outlived, PROCESSES, ProcessRow, StartedBy, TOOL_COLUMNS};
 pub use sample::{SAMPLES, SampleRow};
 pub use spent::{Spent, SpentBy};
 pub use stdio_chunk::{STDIO_CHUNKS, StdioChunk};
 pub use tls_chunk::{TLS_CHUNKS, TlsChunk};
 pub use tool_call::{TOOL_CALLS, ToolCallRow};
+pub use tool_run::{Inputs, ToolRun, ToolRuns, tool_runs};
 pub use trace_info::{DOCS, DocRow, InfoRow, TRACE_INFO, rfc3339};
 pub use traffic::{TRAFFIC_KINDS, Traffic};
 pub use turn::{TURNS, TurnRow};
@@ -97,7 +105,9 @@ pub fn catalogue() -> Vec<TableDoc> {
         doc(&TURNS),
         doc(&CONVERSATIONS),
         doc(&CACHE_BREAKS),
+        doc(&MCP_CALLS),
         doc(&LOSSES),
+        doc(&GAPS),
         doc(&PROBES),
         doc(&TRACE_INFO),
         doc(&DOCS),

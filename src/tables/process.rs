@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::column::{Cell, Column, NEVER, Table, int, ms, opt_text};
-use crate::event::{Body, Event, Exit, Image, ProcessId, Sample, container_id};
+use super::column::{Cell, Column, NEVER, Table, int, ms, opt_text, text};
+use crate::event::{Body, Confidence, Event, Exit, Image, ProcessId, Sample, container_id};
 use crate::time::WallNanos;
 
 /// All that is known of one process.
@@ -19,6 +19,10 @@ pub struct ProcessRow {
     comm: Option<String>,
     /// The program it executed last.
     image: Option<Image>,
+    /// Arguments of those it executed before, the first [`MAX_EARLIER`] of them.
+    earlier: Vec<Vec<String>>,
+    /// Its parent when last seen; 0 when unknown.
+    last_ppid: u32,
     /// How it ended, and when.
     pub exit: Option<(WallNanos, Exit)>,
     /// Its last sample, and when that was taken.
@@ -30,6 +34,44 @@ pub struct ProcessRow {
     matched: bool,
     /// Whether it made a call to a model.
     pub made_calls: bool,
+    /// The tool call it was started by.
+    pub tool: Option<StartedBy>,
+    /// What it outlived, and when that ended.
+    pub outlived: Option<(Outlived, WallNanos)>,
+}
+
+/// Executions of a process before its last of which the arguments are kept.
+const MAX_EARLIER: usize = 4;
+
+/// The tool call that a process was started by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedBy {
+    /// [`crate::reconstruct::finding::ToolCall::tool_call_id`].
+    pub tool_call_id: String,
+    /// [`crate::reconstruct::finding::ToolCall::call_id`].
+    pub call_id: u64,
+    /// How sure that is.
+    pub confidence: Option<Confidence>,
+}
+
+/// What a process outlived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlived {
+    /// The tool call that it was started by: it ran on after the result was sent.
+    ToolCall,
+    /// The agent that it descends from.
+    Agent,
+}
+
+impl Outlived {
+    /// The value of the `outlived` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolCall => "tool_call",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 impl ProcessRow {
@@ -40,6 +82,8 @@ impl ProcessRow {
             uid: None,
             comm: None,
             image: None,
+            earlier: Vec::new(),
+            last_ppid: 0,
             exit: None,
             last_sample: None,
             sampled_peak_rss_bytes: None,
@@ -47,6 +91,8 @@ impl ProcessRow {
             samples: 0,
             matched: false,
             made_calls: false,
+            tool: None,
+            outlived: None,
         }
     }
 
@@ -88,12 +134,20 @@ impl ProcessRow {
         self.named(event);
         self.uid = Some(image.uid);
         self.matched |= image.matched;
-        self.image = Some(image.clone());
+        let before = self.image.replace(image.clone());
+        if let Some(before) = before.filter(|it| !it.argv.is_empty() && it.argv != image.argv)
+            && self.earlier.len() < MAX_EARLIER
+        {
+            self.earlier.push(before.argv);
+        }
     }
 
     fn parent(&mut self, ppid: u32) {
         if self.ppid == 0 {
             self.ppid = ppid;
+        }
+        if ppid != 0 {
+            self.last_ppid = ppid;
         }
     }
 
@@ -121,6 +175,14 @@ impl ProcessRow {
         self.cpu_ns().map(|(user, system)| ms(user.saturating_add(system)))
     }
 
+    /// How long it is known to have run on.
+    fn outlived_ms(&self) -> Option<f64> {
+        let (_, since) = self.outlived?;
+        let exit = self.exit.as_ref().map(|(ts, _)| *ts);
+        let until = exit.or(self.last_sample.as_ref().map(|(ts, _)| *ts))?;
+        Some(until.ms_since(since)).filter(|ms| *ms >= 0.0)
+    }
+
     fn avg_cpu_percent(&self) -> Option<f64> {
         let exit = self.exit.as_ref().map(|(ts, _)| *ts);
         let until = exit.or(self.last_sample.as_ref().map(|(ts, _)| *ts))?;
@@ -128,7 +190,22 @@ impl ProcessRow {
         self.cpu_ms().filter(|_| lived_ms > 0.0).map(|cpu_ms| cpu_ms / lived_ms * 100.0)
     }
 
-    fn peak_rss_bytes(&self) -> Option<u64> {
+    /// The arguments of the programs it executed, the last first.
+    pub(super) fn commands(&self) -> impl Iterator<Item = &[String]> {
+        self.argv().into_iter().chain(self.earlier.iter().map(Vec::as_slice))
+    }
+
+    /// Whether it matched the filters or made a call to a model.
+    pub(super) fn is_agent(&self) -> bool {
+        self.matched || self.made_calls
+    }
+
+    /// Whether its parent ended before it, so that it got another one.
+    fn is_orphan(&self) -> Option<bool> {
+        (self.ppid != 0).then_some(self.last_ppid != self.ppid)
+    }
+
+    pub(super) fn peak_rss_bytes(&self) -> Option<u64> {
         self.exit.as_ref().map(|(_, exit)| exit.peak_rss_bytes).max(self.sampled_peak_rss_bytes)
     }
 
@@ -140,11 +217,11 @@ impl ProcessRow {
         self.last_sample.as_ref().and_then(|(_, sample)| value(sample))
     }
 
-    fn read_bytes(&self) -> Option<u64> {
+    pub(super) fn read_bytes(&self) -> Option<u64> {
         self.at_exit(|exit| exit.read_bytes).or(self.at_last_sample(|sample| sample.read_bytes))
     }
 
-    fn written_bytes(&self) -> Option<u64> {
+    pub(super) fn written_bytes(&self) -> Option<u64> {
         self.at_exit(|exit| exit.written_bytes)
             .or(self.at_last_sample(|sample| sample.written_bytes))
     }
@@ -158,9 +235,14 @@ impl ProcessRow {
     }
 }
 
+const NO_TOOL: &str = "no tool call is known to have started it";
 const NO_CPU: &str = "it neither ended nor was sampled";
 const NO_IMAGE: &str = "it ran no program of its own (forked without exec), or it was unreadable";
 const RUNNING: &str = "it had not ended when the recording did";
+
+/// The columns that need the tool calls.
+pub const TOOL_COLUMNS: &[&str] =
+    &["tool_call_id", "tool_of_call_id", "tool_confidence", "outlived", "outlived_ms"];
 
 /// One row per process.
 pub const PROCESSES: Table<ProcessRow> = Table {
@@ -302,9 +384,48 @@ pub const PROCESSES: Table<ProcessRow> = Table {
         ),
         Column::new(
             "is_agent",
-            Cell::Bool(|x| Some(x.matched || x.made_calls)),
+            Cell::Bool(|x| Some(x.is_agent())),
             "Whether it matched the filters or made a call to a model.",
             NEVER,
+        ),
+        Column::new(
+            "tool_call_id",
+            Cell::Text(|x| x.tool.as_ref().and_then(|tool| text(&tool.tool_call_id))),
+            "Tool call that started it or an ancestor of it, in table tool_calls.",
+            NO_TOOL,
+        ),
+        Column::new(
+            "tool_of_call_id",
+            Cell::Int(|x| x.tool.as_ref().and_then(|tool| int(tool.call_id))),
+            "call_id of that tool call: the call whose response asked for it.",
+            NO_TOOL,
+        ),
+        Column::new(
+            "tool_confidence",
+            Cell::Text(|x| x.tool.as_ref()?.confidence.and_then(|it| text(it.as_str()))),
+            "How sure that is: certain (what was asked for stands in its arguments or input, and in no \
+             other's) or likely.",
+            NO_TOOL,
+        ),
+        Column::new(
+            "outlived",
+            Cell::Text(|x| x.outlived.and_then(|(what, _)| text(what.as_str()))),
+            "What it ran on after: agent (the agent it descends from had ended) or tool_call (the \
+             result of the tool call that started it had been sent).",
+            "it outlived neither, or that is not known",
+        ),
+        Column::measured(
+            "outlived_ms",
+            "ms",
+            Cell::Float(ProcessRow::outlived_ms),
+            "For how long: to its end, else to its last sample.",
+            "it outlived neither, or it neither ended nor was sampled afterwards",
+        ),
+        Column::new(
+            "orphaned",
+            Cell::Bool(ProcessRow::is_orphan),
+            "Whether its parent ended before it: its parent when last seen was another.",
+            "the parent is not known",
         ),
     ],
 };

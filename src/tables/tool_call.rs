@@ -1,6 +1,7 @@
 //! Table `tool_calls`: what models asked for, and what came of it.
 
 use super::column::{Cell, Column, NEVER, Table, int, opt_text, text};
+use super::tool_run::ToolRun;
 use crate::reconstruct::finding::ToolCall;
 
 /// A tool call as reconstructed.
@@ -8,6 +9,8 @@ use crate::reconstruct::finding::ToolCall;
 pub struct ToolCallRow {
     /// The call of the tool, in its place.
     pub tool: ToolCall,
+    /// The processes that ran it.
+    pub run: ToolRun,
 }
 
 impl ToolCallRow {
@@ -19,6 +22,7 @@ impl ToolCallRow {
     }
 }
 
+const NO_ROOT: &str = "no process is known to have run it";
 const NO_RESULT: &str = "no request with the result was seen";
 
 /// One row per use of a tool.
@@ -143,6 +147,96 @@ pub const TOOL_CALLS: Table<ToolCallRow> = Table {
             }),
             "result_bytes times carried_calls: what the result takes of all contexts.",
             "no request with the result was seen, or the provider ran the tool",
+        ),
+        Column::new(
+            "root_pid",
+            Cell::Int(|x| x.run.root.and_then(|process| int(process.pid))),
+            "Process that it started, the first if there are several.",
+            NO_ROOT,
+        ),
+        Column::new(
+            "root_start_ts",
+            Cell::Ts(|x| x.run.root.map(|process| process.start_ts)),
+            "When that process was created; with root_pid it names the process.",
+            NO_ROOT,
+        ),
+        Column::new(
+            "evidence",
+            Cell::Text(|x| x.run.evidence.and_then(text)),
+            "What shows it: argv or stdin (what is asked for stands in the arguments of the process, \
+             or in what it read), time (no other process was started and no other tool could have), \
+             file (no process was: the agent itself used the file that is named).",
+            "neither a process nor a file is known",
+        ),
+        Column::new(
+            "confidence",
+            Cell::Text(|x| x.run.confidence.and_then(|it| text(it.as_str()))),
+            "How sure that is: certain or likely.",
+            "neither a process nor a file is known",
+        ),
+        Column::new(
+            "file",
+            Cell::Text(|x| opt_text(&x.run.file)),
+            "File that the arguments name and the agent itself used meanwhile.",
+            "a process ran it, or none is known",
+        ),
+        Column::new(
+            "processes",
+            Cell::Int(|x| x.run.root.and_then(|_| int(x.run.processes))),
+            "Processes that it started, their descendants included.",
+            NO_ROOT,
+        ),
+        Column::measured(
+            "cpu_ms",
+            "ms",
+            Cell::Float(|x| x.run.cpu_ms),
+            "CPU time of these until end_ts.",
+            "no process is known to have run it, or they neither ended nor were sampled",
+        ),
+        Column::measured(
+            "peak_rss_bytes",
+            "bytes",
+            Cell::Int(|x| x.run.peak_rss_bytes.and_then(int)),
+            "Highest resident memory of a single one of them.",
+            "no process is known to have run it, or they neither ended nor were sampled",
+        ),
+        Column::measured(
+            "read_bytes",
+            "bytes",
+            Cell::Int(|x| x.run.read_bytes.and_then(int)),
+            "Bytes that they fetched from storage.",
+            "no process is known to have run it, or they neither ended nor were sampled",
+        ),
+        Column::measured(
+            "written_bytes",
+            "bytes",
+            Cell::Int(|x| x.run.written_bytes.and_then(int)),
+            "Bytes that they sent to storage.",
+            "no process is known to have run it, or they neither ended nor were sampled",
+        ),
+        Column::new(
+            "exit_code",
+            Cell::Int(|x| x.run.exit_code.map(i64::from)),
+            "Exit status of the process that it started, 0 to 255.",
+            "no process is known, a signal ended it, or it had not ended",
+        ),
+        Column::new(
+            "signal",
+            Cell::Int(|x| x.run.signal.map(i64::from)),
+            "Signal that ended that process.",
+            "no process is known, it exited by itself, or it had not ended",
+        ),
+        Column::new(
+            "files",
+            Cell::Int(|x| x.run.evidence.and_then(|_| int(x.run.files))),
+            "Files that these processes, or the agent for it, used: rows of table files.",
+            "neither a process nor a file is known",
+        ),
+        Column::new(
+            "left_running",
+            Cell::Int(|x| x.run.root.and_then(|_| int(x.run.left_running))),
+            "Processes that ran on after end_ts; see column outlived of table processes.",
+            NO_ROOT,
         ),
     ],
 };

@@ -54,7 +54,8 @@ fn failures_are_recorded_as_they_happened_and_cost_nothing_else() {
     live(|host| {
         let server = Server::start(failing_script()).unwrap();
         let task = Task::new(host, &server);
-        let body = json!({"model": "m", "stream": true, "max_tokens": 9, "messages": []});
+        let messages = [json!({"role": "user", "content": "Geht das?"})];
+        let body = json!({"model": "m", "stream": true, "max_tokens": 9, "messages": messages});
         let request = json!({"path": ANTHROPIC_PATH, "body": body});
         std::fs::write(&task.requests, format!("{request}\n").repeat(4)).unwrap();
         let output = host.path("run.parquet");

@@ -161,7 +161,7 @@ impl Expected {
             json!({
                 "method": exchange.method,
                 "path": exchange.target,
-                "status": exchange.status,
+                "status": exchange.known_status(),
                 "request_wire_bytes": exchange.request_wire_bytes,
                 "response_wire_bytes": exchange.response_wire_bytes,
                 "request_body_bytes": exchange.request_body_bytes,
@@ -267,7 +267,7 @@ fn call_row(call: &Exchange) -> Value {
     json!({
         "api": call.api,
         "transport": transport(call),
-        "status": call.status,
+        "status": call.known_status(),
         "request_model": call.request_model,
         "model": call.model,
         "stop_reason": call.stop_reason,
@@ -284,7 +284,11 @@ fn call_row(call: &Exchange) -> Value {
 
 /// The value of column `transport`.
 fn transport(call: &Exchange) -> &'static str {
-    if call.streamed { "sse" } else { "http" }
+    match call.method.as_str() {
+        "WS" => "websocket",
+        _ if call.streamed => "sse",
+        _ => "http",
+    }
 }
 
 /// The recorder lost nothing.

@@ -20,11 +20,12 @@ pub fn all(truth: &Truth) -> Vec<Finding> {
 
 /// The calls of models among them, in the order their requests ended.
 pub fn calls(findings: &[Finding]) -> Vec<&LlmCall> {
-    let call = |finding| match finding {
-        &Finding::LlmCall(ref call) => Some(&**call),
-        _ => None,
-    };
-    let mut calls: Vec<_> = findings.iter().filter_map(call).collect();
+    let mut calls: Vec<&LlmCall> = Vec::new();
+    for finding in findings {
+        if let Finding::LlmCall(call) = finding {
+            calls.push(call);
+        }
+    }
     calls.sort_by_key(|call| (call.exchange.request_end_ts, call.call_id));
     calls
 }
@@ -66,11 +67,13 @@ fn equal_rows(name: &str, mut found: Vec<Value>, mut served: Vec<Value>) {
 
 /// The exchanges among findings, in the order their requests ended.
 fn exchanges(findings: &[Finding]) -> Vec<&agentsight::reconstruct::finding::Exchange> {
-    let exchange = |finding| match finding {
-        &Finding::Exchange(ref exchange) => Some(&**exchange),
-        _ => None,
-    };
-    findings.iter().filter_map(exchange).collect()
+    let mut exchanges = Vec::new();
+    for finding in findings {
+        if let Finding::Exchange(exchange) = finding {
+            exchanges.push(&**exchange);
+        }
+    }
+    exchanges
 }
 
 fn exchange_row(exchange: &agentsight::reconstruct::finding::Exchange) -> Value {
@@ -93,7 +96,7 @@ fn served_exchange_row(exchange: &Exchange) -> Value {
     json!({
         "method": exchange.method,
         "path": exchange.target,
-        "status": exchange.status,
+        "status": exchange.known_status(),
         "http_version": exchange.http_version,
         "content_encoding": exchange.content_encoding,
         "complete": exchange.complete,
@@ -149,7 +152,7 @@ fn served_row(call: &Exchange) -> Value {
     json!({
         "method": call.method,
         "path": call.target,
-        "status": call.status,
+        "status": call.known_status(),
         "api": call.api,
         "request_model": call.request_model,
         "model": call.model,

@@ -12,5 +12,6 @@ mod cases;
 mod events;
 mod found;
 mod http2;
+mod latency;
 mod sdks;
 mod websocket;

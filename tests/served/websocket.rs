@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::cases::rich;
+use super::found::equal_served;
 use super::support::client::Client;
 use super::support::mock::Server;
 use super::support::mock::responses::RESPONSES_PATH;
@@ -18,8 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The client's side of a text message (RFC 6455, 5.2): masked.
 fn message(payload: &[u8], is_packed: bool) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![if is_packed { 0xc1 } else { 0x81 }, 0x80 | 127];
-    frame.extend((payload.len() as u64).to_be_bytes());
+    let mut frame = vec![if is_packed { 0xc1 } else { 0x81 }];
+    // The shortest form of the length is the only one allowed.
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | length as u8),
+        length @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
     frame.extend(mask);
     frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
@@ -79,5 +91,6 @@ fn every_message_of_a_session_is_found_as_served() {
         assert!(calls[0].first_token_ts.is_none() && calls[1].first_token_ts.is_some());
         let packed = calls[1].response_wire_bytes < calls[1].response_body_bytes;
         assert_eq!(packed, deflate.is_some());
+        equal_served(&format!("a WebSocket, deflate {deflate:?}"), &truth);
     }
 }

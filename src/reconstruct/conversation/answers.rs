@@ -231,8 +231,11 @@ fn served(
     }
 }
 
+/// A result that stands in the response that asks for it.
+type OwnResult<'a> = (&'a BlockRef, &'a Told);
+
 /// The ids of tools in one response: where each stands first, and the result that follows it.
-struct Within<'a>(HashMap<&'a str, (usize, Option<(&'a BlockRef, &'a Told)>)>);
+struct Within<'a>(HashMap<&'a str, (usize, Option<OwnResult<'a>>)>);
 
 impl<'a> Within<'a> {
     fn of(response: &'a [BlockRef], told: &'a BTreeMap<u64, Told>, blocks: &Blocks) -> Self {

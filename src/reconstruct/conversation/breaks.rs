@@ -18,8 +18,8 @@ pub(super) fn report(nodes: &[Node], tree: &Tree, conversation: usize, findings:
     let mut before: Option<&Node> = None;
     let mut is_long = false;
     for step in &tree.lines[conversation].steps {
-        let attempts = tree.steps[*step].attempts.iter().map(|id| &nodes[*id]);
-        let Some(node) = attempts.filter(|node| node.cache.read.is_some()).last() else { continue };
+        let mut attempts = tree.steps[*step].attempts.iter().rev().map(|id| &nodes[*id]);
+        let Some(node) = attempts.find(|node| node.cache.read.is_some()) else { continue };
         let difference = tree.first(nodes, *step).cache.difference.as_deref();
         if let Some(before) = before
             && let Some(lost_tokens) = lost(before, node)

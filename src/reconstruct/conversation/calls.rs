@@ -142,7 +142,7 @@ impl Made {
     }
 
     /// It was cut in the midst.
-    pub(super) fn is_cut(mut self, reason: PartialReason) -> Self {
+    pub(super) fn cut_by(mut self, reason: PartialReason) -> Self {
         self.call.exchange.completeness = Completeness::Partial(reason);
         self.call.stop_reason = None;
         self

@@ -81,6 +81,8 @@ impl Conversations {
                 let told = self.blocks.take(call.call_id);
                 let tools = self.call(&call, &told);
                 call.context = self.context(&call.content);
+                let generated = call.content.response.iter().map(|block| block.bytes);
+                call.generated_bytes = generated.reduce(u64::saturating_add);
                 call.content = Content::default();
                 findings(Finding::LlmCall(call));
                 tools.into_iter().for_each(|tool| findings(Finding::ToolCall(Box::new(tool))));

@@ -302,8 +302,8 @@ impl Settled<'_> {
             tool_calls: nodes().map(|node| u64::from(node.tool_uses)).sum(),
             wall_time: wall::split(first.span.start, until, &stretches),
             stop_reason: nodes()
-                .filter_map(|node| node.stop_reason.as_deref())
-                .last()
+                .rev()
+                .find_map(|node| node.stop_reason.as_deref())
                 .map(str::to_owned),
         }
     }

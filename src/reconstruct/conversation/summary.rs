@@ -35,10 +35,11 @@ pub(super) fn probes(answer: &str) -> Vec<Box<str>> {
 /// longest lines along, or the summary is hardly what the next request begins with.
 pub(super) fn is_in(probes: &[Box<str>], text: &str) -> bool {
     let is_missing =
-        |probe: &&Box<str>| memchr::memmem::find(text.as_bytes(), probe.as_bytes()).is_none();
+        |probe: &&str| memchr::memmem::find(text.as_bytes(), probe.as_bytes()).is_none();
     // Mostly it is another text: no more is looked for than is needed to know.
     let most = probes.len() / 2;
-    !probes.is_empty() && probes.iter().filter(is_missing).take(most + 1).count() <= most
+    !probes.is_empty()
+        && probes.iter().map(AsRef::as_ref).filter(is_missing).take(most + 1).count() <= most
 }
 
 /// At most so many bytes of a text.

@@ -107,7 +107,7 @@ fn a_stream_that_was_cut_is_tried_once_more_without_its_words() {
     let mut session = Session::default();
     let first = history(&[&tools(), &[user("hi")]]);
     let cut = Made::new(1, (0, 50), &first).says(&[model("Hel")]);
-    session.call(cut.is_cut(PartialReason::Closed));
+    session.call(cut.cut_by(PartialReason::Closed));
     session.call(Made::new(2, (60, 100), &first).says(&[model("Hello.")]));
     assert_eq!(session.end().places[&2].retry_of, Some(1));
 }
@@ -455,7 +455,7 @@ fn session_of(calls: &[AnyCall], order: impl Iterator<Item = usize>) -> Found {
         let made = made.says(response);
         session.call(match what {
             0 => made.fails(429),
-            1 => made.is_cut(PartialReason::StillOpen),
+            1 => made.cut_by(PartialReason::StillOpen),
             2 => made.with(|call| call.correlation.previous_response_id = Some("msg_1".into())),
             3 => made.with(|call| call.correlation.session_id = Some("s".into())),
             _ => made,

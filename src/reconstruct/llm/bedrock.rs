@@ -165,12 +165,15 @@ pub(super) fn invocation_metrics(reply: &mut Reply, metrics: &Value) {
     reply.usage_final = true;
 }
 
-/// The same from the head of a response without streaming, and the error that is named there.
-pub(super) fn response_headers(reply: &mut Reply, headers: &[Header]) {
-    // `ThrottlingException:http://...`
-    let error = values(headers, "x-amzn-errortype").next();
-    let error = error.and_then(|error| error.split(':').next()).filter(|error| !error.is_empty());
-    reply.error_type = reply.error_type.take().or(error.map(str::to_owned));
+/// The type of an error from the head of a refusal: REST-JSON services of AWS tell it there, followed
+/// by a namespace that clients drop (Smithy, AWS restJson1: operation error serialization).
+pub(super) fn error_header(headers: &[Header]) -> Option<String> {
+    let kind = values(headers, "x-amzn-errortype").next()?;
+    kind.split(':').next().map(str::trim).filter(|kind| !kind.is_empty()).map(str::to_owned)
+}
+
+/// The same from the head of a response without streaming.
+pub(super) fn token_headers(reply: &mut Reply, headers: &[Header]) {
     let names = [
         ("x-amzn-bedrock-input-token-count", "input_tokens"),
         ("x-amzn-bedrock-output-token-count", "output_tokens"),

@@ -332,8 +332,8 @@ impl Observer {
             }
             self.endpoint.api.response(&mut self.reply, &fields, response_ts);
         }
-        if matches!(self.endpoint.api, Api::BedrockInvoke | Api::BedrockConverse) {
-            bedrock::response_headers(&mut self.reply, &exchange.response_headers);
+        if self.endpoint.api == Api::BedrockInvoke {
+            bedrock::token_headers(&mut self.reply, &exchange.response_headers);
         }
         let response = self.response_blocks(findings);
         self.tell_limits(&exchange, findings);
@@ -353,9 +353,11 @@ impl Observer {
         let correlation = correlation::with_body(head, &self.request);
         let (request, is_request_whole, request_digest) = self.request.into_content();
         let reply = self.reply;
+        let is_aws = matches!(endpoint.api, Api::BedrockInvoke | Api::BedrockConverse);
+        let aws_error = || is_aws.then(|| bedrock::error_header(&exchange.response_headers))?;
         Some(LlmCall {
             agent,
-            error_type: reply.error_type,
+            error_type: reply.error_type.or_else(aws_error),
             request_model: request_model.or(endpoint.model),
             model: reply.model,
             stop_reason: reply.stop_reason,

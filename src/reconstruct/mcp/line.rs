@@ -183,7 +183,8 @@ impl Lines {
     }
 
     fn end(&mut self, budget: &mut Budget, sink: &mut dyn FnMut(Line<'_>)) {
-        if !self.is_skipped && !(self.head.is_empty() && self.tail.is_empty()) {
+        let is_empty = self.head.is_empty() && self.tail.is_empty();
+        if !self.is_skipped && !is_empty {
             let line = Line {
                 ts: self.ts,
                 head: &self.head,

@@ -105,9 +105,14 @@ impl Framing {
     }
 }
 
-/// Whether the method that a path names after a colon is one that streams.
+/// Whether the method that a path names after a colon is one that streams, and not as server-sent
+/// events (`alt=sse`): JSON in their place is one thing, the error.
 fn asks_for_stream(path: &str) -> bool {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    if query.split(['&', '#']).any(|pair| pair == "alt=sse") {
+        return false;
+    }
+    let path = path.split('#').next().unwrap_or_default();
     path.rsplit('/').next().and_then(|last| last.split_once(':')).is_some_and(|(_, method)| {
         method.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("stream"))
     })
@@ -160,9 +165,13 @@ mod tests {
         let of_path = |path| name("application/json; charset=UTF-8", path);
         assert_eq!(of_path("/v1beta/models/m:streamGenerateContent?key=k"), "array");
         assert_eq!(of_path("/v1internal:streamGenerateContent"), "array");
-        for path in
-            ["/v1/models/m:generateContent", "/stream", "/a?b=/c:stream", "/m:str\u{e9}amer"]
-        {
+        for path in [
+            "/v1/models/m:generateContent",
+            "/stream",
+            "/a?b=/c:stream",
+            "/m:str\u{e9}amer",
+            "/v1/models/m:streamGenerateContent?key=k&alt=sse",
+        ] {
             assert_eq!(of_path(path), "none", "{path}");
         }
     }

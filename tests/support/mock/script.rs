@@ -109,7 +109,7 @@ pub fn shape(body: &Value) -> (usize, usize) {
 /// The messages of a request of any API.
 fn messages(body: &Value) -> Vec<Value> {
     let list = |name: &&str| inner(body)[*name].as_array().cloned().unwrap_or_default();
-    ["messages", "input", "contents"].iter().flat_map(|name| list(&name)).collect()
+    ["messages", "input", "contents"].iter().flat_map(list).collect()
 }
 
 /// The request in what Code Assist is asked, otherwise the body itself.

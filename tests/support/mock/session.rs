@@ -156,7 +156,6 @@ impl Session<'_> {
             Exchange {
                 method: "WS".into(),
                 target: self.request.target.clone(),
-                status: 200,
                 request_wire_bytes: wire_bytes,
                 request_body_bytes: text_bytes as u64,
                 shape: shape(body),

@@ -110,7 +110,7 @@ pub struct Exchange {
     pub method: String,
     /// Request target, query included.
     pub target: String,
-    /// Response status.
+    /// Response status; 0 for messages of a WebSocket, which have none.
     pub status: u16,
     /// Position of the request's first byte in the connection's `received` plaintext.
     pub request_offset: u64,
@@ -297,6 +297,11 @@ impl Exchange {
         self.status >= 400 || self.error_type.is_some() || !self.complete
     }
 
+    /// The response's status, if it has one.
+    pub fn known_status(&self) -> Option<u16> {
+        (self.status != 0).then_some(self.status)
+    }
+
     /// What the counts are worth: final, those of an answer that broke off, or none. Chat streams
     /// that are cut were going to tell theirs.
     pub fn usage_state(&self) -> &'static str {
@@ -315,7 +320,7 @@ impl Exchange {
             "connection": connection,
             "method": self.method,
             "target": self.target,
-            "status": self.status,
+            "status": self.known_status(),
             "request_wire_bytes": self.request_wire_bytes,
             "request_body_bytes": self.request_body_bytes,
             "response_wire_bytes": self.response_wire_bytes,

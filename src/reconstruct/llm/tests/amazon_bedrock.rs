@@ -127,7 +127,7 @@ fn counts_in_the_head_are_used_where_the_body_has_none() {
         ("X-Amzn-Bedrock-Input-Token-Count", "12"),
         ("X-Amzn-Bedrock-Output-Token-Count", "5"),
     ]);
-    bedrock::response_headers(&mut reply, &head);
+    bedrock::token_headers(&mut reply, &head);
     let usage = Api::BedrockInvoke.usage(&reply.usage);
     assert_eq!((usage.input_tokens, usage.output_tokens), (Some(12), Some(4)));
 }
