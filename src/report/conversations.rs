@@ -6,7 +6,7 @@ use super::rows::Row;
 use crate::human::{UNKNOWN, count, counted, duration, printable, usd};
 
 /// Turns and conversations that are printed; JSON has all of them.
-const SHOWN: usize = 40;
+const SHOWN: usize = 20;
 
 /// Longest begin of a prompt, and longest name of an agent.
 const PROMPT_CHARS: usize = 60;
