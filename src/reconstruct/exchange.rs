@@ -53,6 +53,8 @@ pub(crate) struct Builder {
     damage: Option<PartialReason>,
     request_body: Body,
     request_done: bool,
+    /// It was seen to its end without damage.
+    request_whole: bool,
     response_body: Body,
     response_done: bool,
     response_started: bool,
@@ -137,6 +139,7 @@ impl Builder {
             damage: None,
             request_body: body(),
             request_done: false,
+            request_whole: false,
             response_body: body(),
             response_done: false,
             response_started: false,
@@ -287,6 +290,7 @@ impl Builder {
         if self.damage.is_none() && !self.request_body.is_decoded() {
             self.damaged(PartialReason::Decoding);
         }
+        self.request_whole = self.damage.is_none();
     }
 
     /// A new request began where this one should have gone on.
@@ -455,7 +459,10 @@ impl Builder {
         if self.response_done {
             self.last_event(findings);
         }
-        let whole = self.request_done && self.response_done;
+        // A client that has read the last event leaves without reading the last chunk.
+        let is_answered =
+            ending == Ending::Closed && self.observer.as_ref().is_some_and(llm::Observer::is_ended);
+        let whole = self.request_done && (self.response_done || is_answered);
         if !whole {
             self.damaged(match ending {
                 Ending::StillOpen => PartialReason::StillOpen,
@@ -463,7 +470,7 @@ impl Builder {
                 Ending::Closed | Ending::Done => PartialReason::Closed,
             });
         }
-        let request_whole = self.request_done && self.damage.is_none();
+        let request_whole = self.request_whole;
         let found = &mut self.found;
         found.completeness = self.damage.map_or(Completeness::Complete, Completeness::Partial);
         let response_over = self.response_done || ending == Ending::Closed;

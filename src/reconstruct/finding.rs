@@ -51,7 +51,7 @@ pub type Header = (String, String);
 /// Whether a message was seen whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// Request and response were seen to their ends.
+    /// Request and response were seen to their ends; of a stream of a model its own last event is one.
     Complete,
     /// Part is missing; the reason says why.
     Partial(PartialReason),

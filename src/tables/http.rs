@@ -203,7 +203,7 @@ pub const HTTP: Table<HttpRow> = Table {
         Column::new(
             "complete",
             Cell::Bool(|x| Some(x.exchange.completeness == Completeness::Complete)),
-            "Whether request and response were seen to their ends without a gap.",
+            "Whether request and response were seen to their ends, or a stream to its own, without a gap.",
             NEVER,
         ),
         Column::new(

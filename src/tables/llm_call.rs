@@ -494,7 +494,7 @@ pub const LLM_CALLS: Table<CallRow> = Table {
         Column::new(
             "complete",
             Cell::Bool(|x| Some(x.call.exchange.completeness == Completeness::Complete)),
-            "Whether request and response were seen to their ends without a gap.",
+            "Whether request and response were seen to their ends, or a stream to its own, without a gap.",
             NEVER,
         ),
         Column::new(
