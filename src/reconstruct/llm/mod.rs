@@ -69,6 +69,8 @@ pub(crate) struct Observer {
     transport: Option<&'static str>,
     /// Reads a response that is one JSON text.
     response: Reader,
+    /// Whether more of it than what may stand before its object came.
+    is_response_begun: bool,
     /// What it said.
     response_fields: Map<String, Value>,
     /// When the head and the latest content of the response came.
@@ -252,6 +254,7 @@ impl Observer {
             upgrade_headers: Vec::new(),
             transport: None,
             response: Reader::new(api.response_fields()),
+            is_response_begun: false,
             response_fields: Map::new(),
             head_ts: None,
             response_ts: None,
@@ -281,12 +284,25 @@ impl Observer {
     /// Decoded response content, when it does not come as events.
     pub(crate) fn response_bytes(&mut self, ts: WallNanos, bytes: &[u8]) {
         self.response_ts = Some(ts);
+        let bytes = self.within_list(bytes);
         let fields = &mut self.response_fields;
         self.response.push(bytes, &mut |found| {
             if let Ok(value) = serde_json::from_slice(found.json) {
                 fields.insert(found.name.to_owned(), value);
             }
         });
+    }
+
+    /// What is left without the bracket before it: some of Gemini's servers refuse with a list of one
+    /// error, also where events were asked for.
+    fn within_list<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.is_response_begun || self.endpoint.api != Api::Gemini {
+            return bytes;
+        }
+        let is_before = |byte: &u8| *byte == b'[' || byte.is_ascii_whitespace();
+        let begin = bytes.iter().position(|byte| !is_before(byte));
+        self.is_response_begun = begin.is_some();
+        &bytes[begin.unwrap_or(bytes.len())..]
     }
 
     /// Nothing of the response came between these times.
