@@ -1,7 +1,7 @@
 //! What calls to models cost, at list prices.
 //!
-//! A call becomes a [`bill`] (which tokens, of which model, at which terms), and each item of it is
-//! paid at the price of a file that the user gave ([`file`]), else of the built-in [`list`]. What a
+//! A call becomes a bill (which tokens, of which model, at which terms), and each item of it is
+//! paid at the price of a file that the user gave (`file`), else of the built-in list. What a
 //! provider itself says a call cost wins over both. A price that is not known is no price: the cost
 //! is `None` and [`Unpriced`] says why, so that unpriced calls can be counted. Nothing here reads a
 //! file or a clock. Subscriptions and discounts are not known here: what was spent under one is what
