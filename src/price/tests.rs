@@ -1,7 +1,7 @@
 //! Costs against list prices written in a table, and what no table row can say.
 
 use super::*;
-use crate::reconstruct::finding::{CallClass, Completeness, Exchange, Perspective};
+use crate::reconstruct::finding::{CallClass, Exchange};
 use crate::time::WallNanos;
 
 /// The table: each row has a call, the list prices that apply to it and the cost they make.
@@ -12,32 +12,11 @@ const TOLERANCE: f64 = 0.005;
 
 fn call(provider: &str, host: &str, ts: WallNanos) -> LlmCall {
     let exchange = Exchange {
-        http_id: 1,
-        conn_id: 1,
-        process: None,
-        perspective: Perspective::Client,
-        start_ts: ts,
-        request_end_ts: None,
-        first_byte_ts: None,
-        end_ts: None,
         method: Some("POST".into()),
-        scheme: "https".into(),
         host: Some(host.into()),
         path: Some("/v1/x".into()),
-        http_version: "1.1".into(),
         status: Some(200),
-        request_headers: vec![],
-        response_headers: vec![],
-        request_body: None,
-        response_body: None,
-        request_body_bytes: 0,
-        response_body_bytes: 0,
-        request_wire_bytes: 0,
-        response_wire_bytes: 0,
-        content_encoding: None,
-        completeness: Completeness::Complete,
-        lost_bytes: 0,
-        max_gap_ms: None,
+        ..Exchange::new(1, 1, ts)
     };
     LlmCall::new(exchange, provider, "any", "http")
 }

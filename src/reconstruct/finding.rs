@@ -199,6 +199,41 @@ pub struct Exchange {
     pub max_gap_ms: Option<f64>,
 }
 
+impl Exchange {
+    /// A client's exchange over TLS of which nothing is known but when it began; not partial.
+    #[must_use]
+    pub fn new(http_id: u64, conn_id: u64, start_ts: WallNanos) -> Self {
+        Self {
+            http_id,
+            conn_id,
+            process: None,
+            perspective: Perspective::Client,
+            start_ts,
+            request_end_ts: None,
+            first_byte_ts: None,
+            end_ts: None,
+            method: None,
+            scheme: "https".to_owned(),
+            host: None,
+            path: None,
+            http_version: "1.1".to_owned(),
+            status: None,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+            request_body: None,
+            response_body: None,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            request_wire_bytes: 0,
+            response_wire_bytes: 0,
+            content_encoding: None,
+            completeness: Completeness::Complete,
+            lost_bytes: 0,
+            max_gap_ms: None,
+        }
+    }
+}
+
 /// One server-sent event (WHATWG HTML, 9.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEvent {

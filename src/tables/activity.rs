@@ -338,7 +338,7 @@ fn sum(rss: &HashMap<usize, u64>) -> u64 {
 mod tests {
     use super::*;
     use crate::event::{Exit, Fork, Sample};
-    use crate::reconstruct::finding::{Exchange, Perspective};
+    use crate::reconstruct::finding::Exchange;
 
     /// The made-up process `pid` that began at `start_s`.
     fn id(pid: u32, start_s: i64) -> ProcessId {
@@ -369,32 +369,10 @@ mod tests {
 
     fn call(call_id: u64, id: ProcessId, from_s: i64, until_s: Option<i64>) -> LlmCall {
         let exchange = Exchange {
-            http_id: call_id,
-            conn_id: 1,
             process: Some(id),
-            perspective: Perspective::Client,
-            start_ts: at(from_s),
-            request_end_ts: None,
-            first_byte_ts: None,
             end_ts: until_s.map(at),
-            method: None,
-            scheme: "https".into(),
-            host: None,
-            path: None,
-            http_version: "1.1".into(),
-            status: None,
-            request_headers: vec![],
-            response_headers: vec![],
-            request_body: None,
-            response_body: None,
-            request_body_bytes: 0,
-            response_body_bytes: 0,
-            request_wire_bytes: 0,
-            response_wire_bytes: 0,
-            content_encoding: None,
             completeness: Completeness::Partial(PartialReason::StillOpen),
-            lost_bytes: 0,
-            max_gap_ms: None,
+            ..Exchange::new(call_id, 1, at(from_s))
         };
         LlmCall::new(exchange, "anthropic", "anthropic_messages", "sse")
     }

@@ -204,38 +204,11 @@ fn request_bytes(call: &LlmCall) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconstruct::finding::{Completeness, Exchange, Perspective, Placement};
+    use crate::reconstruct::finding::{Exchange, Placement};
     use crate::time::WallNanos;
 
     fn call(call_id: u64, request_bytes: u64, generated_bytes: u64) -> LlmCall {
-        let exchange = Exchange {
-            http_id: call_id,
-            conn_id: 1,
-            process: None,
-            perspective: Perspective::Client,
-            start_ts: WallNanos(0),
-            request_end_ts: None,
-            first_byte_ts: None,
-            end_ts: None,
-            method: None,
-            scheme: "https".into(),
-            host: None,
-            path: None,
-            http_version: "1.1".into(),
-            status: Some(200),
-            request_headers: vec![],
-            response_headers: vec![],
-            request_body: None,
-            response_body: None,
-            request_body_bytes: 0,
-            response_body_bytes: 0,
-            request_wire_bytes: 0,
-            response_wire_bytes: 0,
-            content_encoding: None,
-            completeness: Completeness::Complete,
-            lost_bytes: 0,
-            max_gap_ms: None,
-        };
+        let exchange = Exchange { status: Some(200), ..Exchange::new(call_id, 1, WallNanos(0)) };
         LlmCall {
             model: Some("m".into()),
             context: Some(Context { user_bytes: request_bytes, ..Context::default() }),

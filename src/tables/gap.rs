@@ -180,7 +180,7 @@ pub const GAPS: Table<GapRow> = Table {
 mod tests {
     use super::*;
     use crate::event::{Body, Direction, Event, Loss, Source, StreamData};
-    use crate::reconstruct::finding::{Exchange, PartialReason, Perspective};
+    use crate::reconstruct::finding::{Exchange, PartialReason};
     use crate::tables::{Channels, Gaps};
     use crate::time::WallNanos;
 
@@ -221,35 +221,13 @@ mod tests {
 
     fn exchange(http_id: u64, span: (i64, i64), lost_bytes: u64) -> HttpRow {
         let exchange = Exchange {
-            http_id,
-            conn_id: 1,
-            process: None,
-            perspective: Perspective::Client,
-            start_ts: WallNanos(span.0),
-            request_end_ts: None,
-            first_byte_ts: None,
             end_ts: Some(WallNanos(span.1)),
-            method: None,
-            scheme: "https".into(),
-            host: None,
-            path: None,
-            http_version: "1.1".into(),
-            status: None,
-            request_headers: vec![],
-            response_headers: vec![],
-            request_body: None,
-            response_body: None,
-            request_body_bytes: 0,
-            response_body_bytes: 0,
-            request_wire_bytes: 0,
-            response_wire_bytes: 0,
-            content_encoding: None,
             completeness: match lost_bytes {
                 0 => Completeness::Complete,
                 _ => Completeness::Partial(PartialReason::Gap),
             },
             lost_bytes,
-            max_gap_ms: None,
+            ..Exchange::new(http_id, 1, WallNanos(span.0))
         };
         HttpRow::new(exchange, &Channels::default())
     }

@@ -6,8 +6,7 @@ use super::Conversations;
 use crate::event::ProcessId;
 use crate::reconstruct::finding::{
     Block, BlockKind, BlockPath, BlockRef, BlockRole, CacheBreak, CallClass, Completeness, Content,
-    Conversation, Exchange, Finding, LlmCall, PartialReason, Perspective, Placement, ToolCall,
-    Turn,
+    Conversation, Exchange, Finding, LlmCall, PartialReason, Placement, ToolCall, Turn,
 };
 use crate::time::WallNanos;
 
@@ -92,32 +91,14 @@ impl Made {
     /// From `from` to `until`, milliseconds.
     pub(super) fn new(call_id: u64, (from, until): (i64, i64), request: &[Said]) -> Self {
         let exchange = Exchange {
-            http_id: call_id,
-            conn_id: 1,
             process: Some(ProcessId { pid: 42, start_ts: WallNanos(0) }),
-            perspective: Perspective::Client,
-            start_ts: at(from),
             request_end_ts: Some(at(from + 10)),
             first_byte_ts: Some(at(until - 10)),
             end_ts: Some(at(until)),
             method: Some("POST".into()),
-            scheme: "https".into(),
-            host: None,
             path: Some("/v1/messages?beta=true".into()),
-            http_version: "1.1".into(),
             status: Some(200),
-            request_headers: vec![],
-            response_headers: vec![],
-            request_body: None,
-            response_body: None,
-            request_body_bytes: 0,
-            response_body_bytes: 0,
-            request_wire_bytes: 0,
-            response_wire_bytes: 0,
-            content_encoding: None,
-            completeness: Completeness::Complete,
-            lost_bytes: 0,
-            max_gap_ms: None,
+            ..Exchange::new(call_id, 1, at(from))
         };
         let mut call = LlmCall::new(exchange, "anthropic", "anthropic_messages", "sse");
         call.first_token_ts = Some(at(until - 10));

@@ -3,9 +3,7 @@
 use super::{Api, Endpoint, Observer};
 use crate::event::ProcessId;
 use crate::reconstruct::exchange::Caller;
-use crate::reconstruct::finding::{
-    CallClass, Completeness, Exchange, Finding, LlmCall, Perspective,
-};
+use crate::reconstruct::finding::{CallClass, Exchange, Finding, LlmCall};
 use crate::reconstruct::llm::Blocks;
 use crate::time::WallNanos;
 
@@ -69,31 +67,7 @@ fn call(api: Api, pieces: &[&[u8]], kind: &str) -> (Vec<Finding>, Option<LlmCall
 /// An exchange of which nothing is known.
 pub(super) fn exchange() -> Exchange {
     Exchange {
-        http_id: 1,
-        conn_id: 1,
         process: Some(ProcessId { pid: 1, start_ts: WallNanos(0) }),
-        perspective: Perspective::Client,
-        start_ts: WallNanos(0),
-        request_end_ts: None,
-        first_byte_ts: None,
-        end_ts: None,
-        method: None,
-        scheme: "https".to_owned(),
-        host: None,
-        path: None,
-        http_version: "1.1".to_owned(),
-        status: None,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
-        request_body: None,
-        response_body: None,
-        request_body_bytes: 0,
-        response_body_bytes: 0,
-        request_wire_bytes: 0,
-        response_wire_bytes: 0,
-        content_encoding: None,
-        completeness: Completeness::Complete,
-        lost_bytes: 0,
-        max_gap_ms: None,
+        ..Exchange::new(1, 1, WallNanos(0))
     }
 }
