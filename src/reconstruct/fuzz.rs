@@ -124,6 +124,8 @@ fn http1_parts(side: Side, bytes: &[u8], piece_bytes: usize) -> String {
                     }
                     // How much is skipped at a time depends on the pieces.
                     Part::Skipped(_) => continue,
+                    // Who reads it leaves the rest to another reader; it is said until then.
+                    Part::Http2 { preface } => return format!("{parts}\nhttp2 {preface}"),
                     ref other => parts.push_str(&format!("\n{other:?}")),
                 }
                 in_body = parts.rfind('\n').is_some_and(|at| parts[at..].starts_with("\nbody "));
@@ -367,6 +369,7 @@ mod tests {
         b"\x07\x08\xc1\x06\x4a\x4c\x04\0\x88\0\x04\xc1\x03\xff\xff\xff",
         b"\x06\x08\x81\x82\x01\x02\x03\x04zz\0\x05\x06\x81\x80\x01\x02\x03\x04",
         b"\x00\x05{\"a\":1}\n{\"b\"\n",
+        b"PRI * HTTP/2.0\r\n\0\xc7",
         b"\x01\x08[{\"a\":1},\r\n{\"b\":[2]}]",
         br#"{"model":"m","messages":[],"usage":{"input_tokens":1},"error":{"type":"x"}}"#,
         b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\"}}\n\
