@@ -239,19 +239,19 @@ fn an_edit_is_found_in_the_files_of_the_agent() {
             FileAccess { path: Some(path.into()), first_ts: at(from_s), ..FileAccess::default() };
         files.push(&event(until_s, id(pid, 0), Body::FileAccess(access)));
     };
-    access(AGENT, 11, 12, "/work/src/main.rs");
-    access(AGENT, 1, 50, "/work/README.md");
-    access(9, 11, 12, "/work/Cargo.toml");
+    access(AGENT, 11, 12, "/home/demo/src/main.rs");
+    access(AGENT, 1, 50, "/home/demo/README.md");
+    access(9, 11, 12, "/home/demo/Cargo.toml");
     let files = files.finish();
     let edit = |path: &str| {
         let arguments = serde_json::json!({ "file_path": path, "new_string": "x" }).to_string();
         run_with(&[call("Edit", &arguments, 10, Some(20))], &[], &Inputs::default(), &files)
     };
-    let found = edit("/work/src/main.rs");
+    let found = edit("/home/demo/src/main.rs");
     assert_eq!(found.found(0), (None, "certain", "file"));
-    assert_eq!(found.runs.runs[0].file.as_deref(), Some("/work/src/main.rs"));
+    assert_eq!(found.runs.runs[0].file.as_deref(), Some("/home/demo/src/main.rs"));
     assert_eq!(edit("README.md").found(0), (None, "likely", "file"), "used before as well");
-    assert_eq!(edit("/work/Cargo.toml").found(0), (None, "", ""), "another process did");
+    assert_eq!(edit("/home/demo/Cargo.toml").found(0), (None, "", ""), "another process did");
     let patch =
         call("apply_patch", "*** Begin Patch\n*** Update File: src/main.rs\n+x", 10, Some(20));
     let ran = run_with(&[patch], &[], &Inputs::default(), &files);
