@@ -270,14 +270,24 @@ pub(super) fn usage(fields: &Map<String, Value>) -> Usage {
     let read = detail(fields, "prompt_tokens_details", "cached_tokens")
         // What DeepSeek calls it.
         .or_else(|| count(fields, "prompt_cache_hit_tokens"));
-    let written = detail(fields, "prompt_tokens_details", "cache_write_tokens");
+    inclusive_usage(fields, "prompt_tokens", "completion_tokens", read)
+}
+
+/// Counts of which `input` includes what was `read` from the cache and written to it.
+pub(super) fn inclusive_usage(
+    fields: &Map<String, Value>,
+    input: &str,
+    output: &str,
+    read: Option<u64>,
+) -> Usage {
+    let written = detail(fields, &format!("{input}_details"), "cache_write_tokens");
     let cached = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
     Usage {
-        input_tokens: count(fields, "prompt_tokens").map(|all| all.saturating_sub(cached)),
+        input_tokens: count(fields, input).map(|all| all.saturating_sub(cached)),
         cache_read_tokens: read,
         cache_creation_tokens: written,
-        output_tokens: count(fields, "completion_tokens"),
-        reasoning_tokens: detail(fields, "completion_tokens_details", "reasoning_tokens"),
+        output_tokens: count(fields, output),
+        reasoning_tokens: detail(fields, &format!("{output}_details"), "reasoning_tokens"),
         // What OpenRouter says it cost.
         reported_cost_usd: fields.get("cost").and_then(Value::as_f64),
         ..Usage::default()

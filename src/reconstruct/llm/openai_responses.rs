@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::draft::Draft;
 use super::json_reader::{Field, Take};
-use super::reply::{Part, Reply, Said, count, detail, index, item, list, text};
+use super::reply::{Part, Reply, Said, detail, index, item, list, text};
 use super::{MAX_RESPONSE_VALUE_BYTES, MAX_VALUE_BYTES, limits, openai_chat};
 use crate::reconstruct::finding::{BlockKind, BlockPath, BlockRole, Header, Usage};
 use crate::time::WallNanos;
@@ -309,15 +309,5 @@ fn assembled(part: &Part) -> Value {
 /// `input_tokens` includes cached tokens, read and written; `output_tokens` reasoning.
 pub(super) fn usage(fields: &Map<String, Value>) -> Usage {
     let read = detail(fields, "input_tokens_details", "cached_tokens");
-    let written = detail(fields, "input_tokens_details", "cache_write_tokens");
-    let cached = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
-    Usage {
-        input_tokens: count(fields, "input_tokens").map(|all| all.saturating_sub(cached)),
-        cache_read_tokens: read,
-        cache_creation_tokens: written,
-        output_tokens: count(fields, "output_tokens"),
-        reasoning_tokens: detail(fields, "output_tokens_details", "reasoning_tokens"),
-        reported_cost_usd: fields.get("cost").and_then(Value::as_f64),
-        ..Usage::default()
-    }
+    openai_chat::inclusive_usage(fields, "input_tokens", "output_tokens", read)
 }
